@@ -30,6 +30,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -91,14 +92,14 @@ def kernel():
         obj = out.with_suffix(".o")
         subprocess.run(["gcc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fshort-wchar",
                         "-fpie", "-mno-red-zone", "-mgeneral-regs-only", "-fno-stack-protector", "-fcf-protection=none",
-                        "-fno-asynchronous-unwind-tables", "-c", source, "-o", obj], check=True)
+                        "-fno-asynchronous-unwind-tables", "-fno-ident", "-c", source, "-o", obj], check=True)
         # systemd-stub answers "Unsupported" to a kernel whose major image version is 0
         subprocess.run(["ld", "-m", "i386pep", "--subsystem", "10", "-e", "efi_main", "--image-base", "0",
                         "--major-image-version", "1", "--dynamicbase", "--no-insert-timestamp", "-o", out, obj],
                        check=True)
         obj.unlink()
 
-    return _cached("kernel", [source.read_text()], make)
+    return _cached("kernel", [source.read_text(), "1"], make)
 
 
 def os_release(version, ident="azurelinux"):
@@ -158,14 +159,35 @@ def keys(name="owner"):
     return _cached("keys", [name], make)
 
 
-def truncated(path, fraction=0.5):
-    """The first part of a file, as a power cut without fsync leaves it."""
+def truncated(path, where="kernel"):
+    """A UKI as a power cut leaves it. `kernel`: the file ends inside .linux, its last section; `early`: it ends before
+    the sections the loader lists entries by; `zeroed`: full length, but the kernel's bytes never arrived."""
     data = Path(path).read_bytes()
 
     def make(out):
-        out.write_bytes(data[:int(len(data) * fraction) // 512 * 512])
+        start, size = pe_section(data, ".linux")
+        if where == "kernel":
+            out.write_bytes(data[:start + size // 2 // 512 * 512])
+        elif where == "early":
+            out.write_bytes(data[:pe_section(data, ".osrel")[0] // 2 // 512 * 512])
+        elif where == "zeroed":
+            out.write_bytes(data[:start] + bytes(size) + data[start + size:])
+        else:
+            raise ValueError(where)
 
-    return _cached("truncated", [hashlib.sha256(data).hexdigest(), str(fraction)], make)
+    return _cached("truncated", [hashlib.sha256(data).hexdigest(), where], make)
+
+
+def pe_section(data, name):
+    """(file offset, size in the file) of a PE section."""
+    header = struct.unpack_from("<I", data, 0x3c)[0]
+    count, optional = struct.unpack_from("<H12xH", data, header + 6)
+    table = header + 24 + optional
+    for i in range(count):
+        label, _, _, size, start = struct.unpack_from("<8sIIII", data, table + 40 * i)
+        if label.rstrip(b"\0").decode() == name:
+            return start, size
+    raise MachineError(f"no section {name}")
 
 
 # The disk ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* gybe.json: vendor (/usr/lib/gybe), operator (/etc/gybe) and runtime (/run/gybe) files with their gybe.json.d drop-ins,
+ * merged by field into one Config. formats.md section 5. Policy drop-ins are read by policy_load(). */
+
+#include "base/env.h"
+#include "disk/disk.h"
+#include "fetch/fetch.h"
+#include "slot/slot.h"
+
+typedef enum SourceType {
+        SOURCE_NONE,
+        SOURCE_FEED,
+        _SOURCE_MAX,
+        _SOURCE_INVALID = -22,
+} SourceType;
+
+typedef enum TrustRequire {
+        TRUST_RELEASE = 1 << 0,
+        TRUST_SECUREBOOT = 1 << 1,
+} TrustRequire;
+
+typedef struct Config {
+        char *product;
+        char *channel;
+        char *esp;           /* path of the mounted ESP inside the root, default /boot */
+        char *version_path;  /* where the running OS says its version ... */
+        char *version_key;   /* ... and under which key */
+        SlotConfig slots;    /* disk.layout */
+        SourceType source;
+        char *source_url;
+        unsigned require;       /* TrustRequire bits; TRUST_SECUREBOOT is added when the machine booted with it on */
+        bool require_configured; /* trust.require was set: then nothing is added */
+        unsigned max_window_log; /* image.maxWindowLog, default 27 */
+        FetchOptions http;
+} Config;
+
+int config_load(const Env *env, Config *ret, Why *why);
+void config_done(Config *config);

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* A GPT disk, as a block device or as an image file, and byte ranges on it. Sectors and numbers stay in this room: other
+ * rooms see bytes and identities (label, type, PARTUUID). Reading never writes; the table itself is never written here. */
+
+#include "base/env.h"
+
+#define DISK_PARTITIONS_MAX 128u  /* a default GPT; a larger table is not one of ours */
+#define DISK_LABEL_SIZE     145u  /* 36 UTF-16 units as UTF-8, at most 4 bytes each, and the NUL */
+#define DISK_UUID_SIZE      37u
+
+typedef struct Partition {
+        unsigned number; /* 1-based entry index; only for messages and device nodes */
+        char label[DISK_LABEL_SIZE];
+        char type[DISK_UUID_SIZE];     /* lower case */
+        char partuuid[DISK_UUID_SIZE]; /* lower case */
+        uint64_t offset, size;         /* bytes */
+        uint64_t attrs;
+} Partition;
+
+typedef struct Disk Disk;
+
+/* life cycle. env is borrowed for the disk's life. -EBADMSG with a sentence for anything that is no valid GPT. A damaged
+ * primary or backup table is refused: an updater does not guess. */
+int disk_open(const Env *env, const char *path, bool writable, Disk **ret, Why *why);
+Disk *disk_free(Disk *disk);
+void disk_freep(Disk **disk);
+
+/* questions (pure) */
+const char *disk_path(const Disk *disk);
+bool disk_is_block_device(const Disk *disk);
+uint32_t disk_sector_size(const Disk *disk);
+size_t disk_n_partitions(const Disk *disk);
+const Partition *disk_partition(const Disk *disk, size_t i);
+const Partition *disk_find_partuuid(const Disk *disk, const char *partuuid);
+/* NULL when absent or not unique; *ret_count (may be NULL) says how many have it. */
+const Partition *disk_find_label(const Disk *disk, const char *label, unsigned *ret_count);
+
+/* The same parser over bytes: the GPT region of a COSI (protective MBR to the end of the entry array), for labels and
+ * PARTUUIDs of the source disk. Pure; fuzzed as fuzz-gpt. At most DISK_PARTITIONS_MAX used entries go to parts. */
+int gpt_parse_region(const uint8_t *data, size_t size, uint32_t sector_size, Partition *parts, size_t *ret_n,
+                     Why *why);
+
+/* Exclusive advisory lock on the whole disk (systemd's BLOCK_DEVICE_LOCKING: udev waits). Taken until the disk is freed;
+ * tries for some seconds, then WHY_BUSY. */
+int disk_lock(Disk *disk, Why *why);
+
+/* Who uses this partition: 0 nobody, 1 with a sentence in *why naming it (mounted at, mapped as), negative errno. On a
+ * real machine: mountinfo, sysfs holders, O_EXCL. On files: mountinfo below the root only (by-partuuid/by-partlabel
+ * sources, links and sysfs entries below the root); what is missing there is unknown, never asked of the real machine. */
+int disk_in_use(const Disk *disk, const Partition *p, Why *why);
+
+/* The whole disk that holds this partition on the real machine, from /dev/disk/by-partuuid and sysfs: "/dev/vda". */
+int disk_path_of_partuuid(const Env *env, const char *partuuid, char **ret, Why *why);
+
+/* A partition's bytes. Direct I/O where the target allows it: neither the writes nor the read-back go through the page
+ * cache (where direct I/O is refused: fsync, then drop the pages, then read). Offsets and sizes are multiples of
+ * AREA_ALIGN and buffers come from area_buffer(); anything else is a bug (assert). */
+#define AREA_ALIGN 4096u
+typedef struct Area Area;
+
+int area_open(Disk *disk, const Partition *p, bool writable, Area **ret, Why *why);
+Area *area_free(Area *area);
+void area_freep(Area **area);
+uint64_t area_size(const Area *area);
+const Partition *area_partition(const Area *area);
+int area_read(Area *area, uint64_t offset, void *buf, size_t size, Why *why);
+int area_write(Area *area, uint64_t offset, const void *buf, size_t size, Why *why);
+/* Makes everything written durable and makes later reads come from the medium. */
+int area_sync(Area *area, Why *why);
+void *area_buffer(size_t size); /* aligned; free() it */

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* Where the bytes go: which partitions make slot A and slot B, which of them runs, and writing an image into the spare
+ * one so that what is read back from the disk has the root hash that was promised. Knows disks and verity; knows nothing
+ * of releases, boot loaders or where bytes come from. */
+
+#include "disk/disk.h"
+#include "image/verity.h"
+
+typedef enum SlotId {
+        SLOT_A,
+        SLOT_B,
+        _SLOT_MAX,
+        _SLOT_INVALID = -22,
+} SlotId;
+
+const char *slot_name(SlotId slot); /* "a", "b" */
+SlotId slot_from_name(const char *name);
+static inline SlotId slot_other(SlotId slot)
+{
+        return slot == SLOT_A ? SLOT_B : SLOT_A;
+}
+
+typedef enum SlotLayoutKind {
+        SLOT_LAYOUT_ACL,
+        SLOT_LAYOUT_FLATCAR,
+        SLOT_LAYOUT_CUSTOM,
+} SlotLayoutKind;
+
+/* disk.layout of the configuration. For custom: each selector has a label or a PARTUUID (NULL: not given). */
+typedef struct SlotSelector {
+        char *label, *partuuid;
+} SlotSelector;
+
+typedef struct SlotConfig {
+        SlotLayoutKind kind;
+        struct {
+                SlotSelector data, hash, sig;
+        } custom[_SLOT_MAX];
+} SlotConfig;
+
+void slot_config_done(SlotConfig *config);
+
+/* Where the two slots are. Pointers borrow from the disk. hash NULL: the tree is inline behind the data (G1). */
+typedef struct SlotParts {
+        const Partition *data, *hash, *sig;
+} SlotParts;
+
+typedef struct SlotLayout {
+        const char *generation; /* "G1 inline", "G2 separate hash", "G3 signed-capable", "custom" ... for status */
+        SlotParts slot[_SLOT_MAX];
+} SlotLayout;
+
+/* Recognises by label + type + PARTUUID; numbers mean nothing. */
+int slot_layout(const Disk *disk, const SlotConfig *config, SlotLayout *ret, Why *why);
+
+/* What the running system says about itself, from three witnesses: kernel command line, device-mapper, /run/acl. */
+typedef struct SlotRunning {
+        bool known;
+        SlotId slot;
+        char roothash[65];  /* lower case; "" when the command line has none */
+        char data_partuuid[37];
+        bool defaulted;     /* /run/acl said it had guessed: not believed */
+} SlotRunning;
+
+/* The witnesses that speak must agree; a disagreement, or nobody speaking, leaves known=false and a sentence in *why, and
+ * returns 0: status still wants to be drawn. Callers that are going to write must check known. layout may be NULL when the
+ * disk is not known yet: then data_partuuid is filled and slot only where the layout is not needed. */
+int slot_running(const Env *env, const SlotLayout *layout, SlotRunning *ret, Why *why);
+
+/* Everything that speaks against writing into this slot, before a byte is fetched: running, mounted, mapped, too small. */
+typedef struct SlotNeed {
+        uint64_t data_size, hash_size, sig_size; /* bytes of the images; hash_size without inline still counts */
+        bool inline_hash;
+} SlotNeed;
+
+int slot_check_spare(const Disk *disk, const SlotLayout *layout, const SlotRunning *running, SlotId target,
+                     const SlotNeed *need, Why *why);
+
+/* Bytes moved, for progress and history. */
+typedef struct SlotCount {
+        uint64_t skipped; /* already in place: read, equal, not written */
+        uint64_t written;
+        uint64_t zero;    /* of both: blocks of zeroes that nobody had to fetch */
+} SlotCount;
+
+/* The writer takes the data image in order, in pieces of any size, and never writes beyond it. Equal blocks are not
+ * written. Leaf hashes are taken from what goes to the disk; the tree goes to the HASH partition (or behind the data). */
+typedef struct SlotWriter SlotWriter;
+
+int slot_writer_open(Disk *disk, const SlotParts *parts, const VerityParams *verity, SlotWriter **ret, Why *why);
+SlotWriter *slot_writer_free(SlotWriter *w);
+void slot_writer_freep(SlotWriter **w);
+int slot_writer_put(SlotWriter *w, const void *data, size_t size, Why *why);
+int slot_writer_zero(SlotWriter *w, uint64_t size, Why *why);
+/* Flushes the last unit, writes tree and superblock, makes all durable, and says the root of what was written. */
+int slot_writer_finish(SlotWriter *w, uint8_t ret_root[32], Why *why);
+const SlotCount *slot_writer_count(const SlotWriter *w);
+
+/* HASH-SIG: the whole partition becomes data followed by zeroes (size 0: all zeroes). Equal blocks are not written. */
+int slot_write_sig(Disk *disk, const SlotParts *parts, const uint8_t *data, size_t size, Why *why);
+
+/* Reads data and tree back from the medium, recomputes every level, compares each stored hash block and the superblock,
+ * and says the root. 0 equal to expect_root; -EBADMSG with a sentence when anything differs (kind WHY_TRUST). progress may
+ * be NULL. Used after staging, before finalize, before rollback, and by recovery. */
+typedef int (*SlotProgress)(void *ctx, uint64_t done, uint64_t total);
+int slot_verify(Disk *disk, const SlotParts *parts, const uint8_t expect_root[32], SlotProgress progress, void *ctx,
+                Why *why);
+/* The verity superblock now in the slot (HASH partition, or inline at data_size when that is not 0). -ENOENT when there
+ * is none. */
+int slot_superblock(Disk *disk, const SlotParts *parts, uint64_t inline_offset, VerityParams *ret, Why *why);

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* What we were doing and must remember: phase, journal, history, quarantine, trust state, boot intent. All of it lives in
+ * /var/lib/gybe, which both slots share: every document has a major version, unknown fields survive a rewrite, and a file
+ * that cannot be read is lost, not fatal: the disk is the witness, the journal is memory. formats.md section 7. */
+
+#include "base/env.h"
+#include "base/json.h"
+
+#define STATE_DIR "/var/lib/gybe"
+
+/* A phase is something that is true on disk after the plug was pulled. Outcome is a separate field. */
+typedef enum Phase {
+        PHASE_IDLE,
+        PHASE_OFFERED,
+        PHASE_TRUSTED,
+        PHASE_STAGED,
+        PHASE_FINALIZED,
+        PHASE_PROBATION,
+        _PHASE_MAX,
+        _PHASE_INVALID = -22,
+} Phase;
+
+const char *phase_name(Phase p);
+Phase phase_from_name(const char *name);
+
+typedef enum Outcome {
+        OUTCOME_NONE,
+        OUTCOME_COMMITTED,
+        OUTCOME_ROLLED_BACK,
+        OUTCOME_REJECTED,
+        OUTCOME_SUPERSEDED,
+        _OUTCOME_MAX,
+        _OUTCOME_INVALID = -22,
+} Outcome;
+
+const char *outcome_name(Outcome o);
+Outcome outcome_from_name(const char *name);
+
+/* Why the machine is where it is. A closed list: the table scenario -> reason is in the man page and is a test. */
+typedef enum Reason {
+        REASON_NONE,
+        REASON_TARGET_BOOTED,
+        REASON_FIRMWARE_FALLBACK,
+        REASON_HEALTH_FALLBACK,
+        REASON_NEVER_REBOOTED,
+        REASON_INTERRUPTED_STAGE,
+        REASON_REIMAGED,
+        REASON_WRONG_SLOT,
+        REASON_JOURNAL_LOST,
+        REASON_POWER_LOSS_RETRY,
+        REASON_DEADLINE,
+        REASON_OPERATOR,
+        _REASON_MAX,
+        _REASON_INVALID = -22,
+} Reason;
+
+const char *reason_name(Reason r);
+Reason reason_from_name(const char *name);
+
+/* One file placed on the ESP for the staged update. */
+typedef struct JournalFile {
+        char *kind, *name;
+        uint64_t size;
+        char sha256[65];
+        bool carried;
+} JournalFile;
+
+/* The transaction. Strings are owned; "" / NULL mean not set. */
+typedef struct Journal {
+        Phase phase;
+        Outcome outcome;   /* of the last update */
+        Reason reason;
+        char *update_id;   /* UUID of this update, in every record about it */
+        char *version;
+        uint64_t serial, floor_serial;
+        char *product;
+        char *release_sha256; /* of the release payload that was verified */
+        char *source;         /* redacted address it came from */
+        char slot;            /* 'a', 'b', 0: the target */
+        char roothash[65], uki_sha256[65];
+        char running_roothash[65]; /* of the slot that was running when it began */
+        uint64_t data_size, hash_size;
+        bool slot_dirty;   /* the spare slot's partitions were touched and not (yet) verified: unusable */
+        bool rollback;     /* this transaction returns to a slot that was committed before */
+        JournalFile *files;
+        size_t n_files;
+        char *entry;       /* final entry name, from finalize on */
+        unsigned attempt;  /* one-shots spent on this content */
+        char *boot_id;     /* boot in which the last step was made */
+        uint64_t deadline; /* of probation, absolute; 0 none */
+        char *message;     /* one line about the last outcome */
+        uint64_t *revoked_serials; /* of the release, remembered by the host at commit */
+        size_t n_revoked_serials;
+        char **revoked_roothashes;
+        uint64_t issued;
+        Json *unknown;     /* the document as read: unknown fields survive */
+} Journal;
+
+void journal_done(Journal *j);
+void journal_move(Journal *dst, Journal *src);
+/* *ret_lost: there was a file and it could not be used (torn, newer major, not ours). A missing file is an empty journal. */
+int journal_load(const Env *env, Journal *ret, bool *ret_lost, Why *why);
+int journal_save(const Env *env, const Journal *j, Why *why);
+int journal_parse(const void *data, size_t size, Journal *ret, Why *why); /* pure; fuzzed */
+int journal_format(const Journal *j, char **ret);
+
+/* The boot intent: written before the one-shot, read by whichever gybe version boots next. Both copies (STATE_DIR and the
+ * ESP hint) hold the same text. */
+typedef struct Intent {
+        char *update_id, *entry, *boot_id_before;
+        char slot;
+        char roothash[65], uki_sha256[65];
+        unsigned attempt;
+        uint64_t written_at, deadline;
+} Intent;
+
+void intent_done(Intent *i);
+int intent_format(const Intent *i, char **ret);
+int intent_parse(const void *data, size_t size, Intent *ret, Why *why);
+int intent_load(const Env *env, Intent *ret, Why *why); /* 1 found, 0 none or lost */
+int intent_save(const Env *env, const Intent *i, Why *why);
+int intent_remove(const Env *env, Why *why);
+
+/* --- recovery: pure --- */
+
+/* What the disk and the boot loader say right now. Tri-states: -1 unknown. */
+typedef struct RecoveryFacts {
+        int running_slot;            /* 0, 1, -1 */
+        char running_roothash[65];
+        char boot_id[40];
+        bool oneshot_set;            /* and names the journal's entry */
+        bool entry_published;        /* the final entry name exists */
+        bool staged_files_present;   /* inert names exist */
+        int spare_verifies;          /* 1, 0; -1 not looked at */
+        bool intent_present;         /* and belongs to this update */
+        bool deadline_fired;         /* the /etc deadline left its mark */
+        bool failed_verdict;         /* probation wrote a failing verdict before it rebooted */
+} RecoveryFacts;
+
+typedef struct Recovery {
+        Phase phase;      /* where to go on */
+        Reason reason;    /* REASON_NONE: nothing unusual */
+        bool quarantine;  /* proved bad */
+        bool retry;       /* another attempt is allowed */
+        bool close;       /* the transaction is over: outcome below goes to history */
+        Outcome outcome;
+} Recovery;
+
+/* attempts: policy. Every combination has a row in test-recovery.c. */
+void recovery_decide(const Journal *journal, bool journal_lost, const Intent *intent, const RecoveryFacts *facts,
+                     unsigned attempts, Recovery *ret);
+
+/* --- history: append-only, hash-chained --- */
+
+/* Adds prev and time to event (an object; borrowed) and appends one line. A torn last line is cut off and noted. */
+int history_append(const Env *env, Json *event, Why *why);
+/* All lines, oldest first, as a JSON array; *ret_broken_at is the 1-based line where the chain breaks, 0 when it holds. */
+int history_read(const Env *env, Json **ret, uint64_t *ret_broken_at, Why *why);
+
+/* --- quarantine: keyed by content --- */
+
+#define QUARANTINE_ID_SIZE 33u
+int quarantine_id(const char *roothash, const char *uki_sha256, char ret[QUARANTINE_ID_SIZE]);
+/* 1 there, 0 not. reason may be NULL. */
+int quarantine_has(const Env *env, const char *id, char **ret_reason, Why *why);
+int quarantine_add(const Env *env, const char *roothash, const char *uki_sha256, const char *version, Reason reason,
+                   const char *message, Why *why);
+int quarantine_clear(const Env *env, const char *id /* NULL: all */, Why *why); /* number removed */
+int quarantine_list(const Env *env, Json **ret, Why *why);
+
+/* --- trust.json --- */
+
+typedef struct SlotRecord {
+        char roothash[65];
+        bool has_serial;
+        uint64_t serial;
+        char *version;
+        char uki_sha256[65];
+        char *entry;
+        Json *files; /* {"<ESP path>": "<sha256>"} */
+        uint64_t committed_at;
+} SlotRecord;
+
+typedef struct TrustState {
+        bool has_running_serial;
+        uint64_t running_serial; /* believed where the running slot is unknown */
+        uint64_t high_water_serial;
+        uint64_t *revoked_serials;
+        size_t n_revoked_serials;
+        char **revoked_roothashes;
+        uint64_t time_floor; /* 0 none; only verified issued times */
+        SlotRecord *slots;
+        size_t n_slots;
+        Json *feed_serials;  /* {"<product> <url>": N} */
+        Json *unknown;
+} TrustState;
+
+void trust_state_done(TrustState *t);
+int trust_state_load(const Env *env, TrustState *ret, bool *ret_lost, Why *why);
+int trust_state_save(const Env *env, const TrustState *t, Why *why);
+int trust_state_parse(const void *data, size_t size, TrustState *ret, Why *why); /* pure; fuzzed */
+const SlotRecord *trust_state_slot(const TrustState *t, const char *roothash);
+/* Takes record on success; replaces the one with the same root hash. Keeps the newest few. */
+int trust_state_put_slot(TrustState *t, SlotRecord *record);
+void slot_record_done(SlotRecord *r);
+
+/* --- job lock: one job at a time, /run/gybe/lock --- */
+/* An fd to keep, or -EBUSY with WHY_BUSY. */
+int state_lock(const Env *env, Why *why);
