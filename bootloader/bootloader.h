@@ -118,6 +118,9 @@ typedef struct BootOps {
         int (*next_name)(Boot *b, int target_slot, char ret[BOOT_NAME_MAX], Why *why);
         /* Addon folder first, then the UKI, synced each; resumes what an interrupted one left. */
         int (*publish)(Boot *b, const char *entry, Why *why);
+        /* The way back: UKI first, then the addon folder, to the staged names again. Resumable; nothing to do is success.
+         * Refuses what runs or what a default names. */
+        int (*unpublish)(Boot *b, const char *entry, Why *why);
         /* BootNext/BootOrder so that firmware comes back to the running loader when the new UKI does not even start; then the
          * one-shot, last. */
         int (*arm)(Boot *b, const char *entry, Why *why);
