@@ -13,6 +13,7 @@
 typedef struct Scan {
         const char *p, *start, *end;
         char *out; /* where comments are blanked, or NULL when there are none to expect */
+        bool fractions;
         uint64_t names;
         const char *error;
 } Scan;
@@ -46,6 +47,32 @@ static bool scan_string(Scan *s)
         return scan_fail(s, "a string without an end");
 }
 
+static bool scan_digits(Scan *s)
+{
+        const char *start = s->p;
+
+        while (s->p < s->end && *s->p >= '0' && *s->p <= '9')
+                s->p++;
+        return s->p > start || scan_fail(s, "a malformed number");
+}
+
+/* ".5e-3" behind the digits before it. Only the form is checked: nobody reads such a value, json_u64() refuses it. */
+static bool scan_fraction(Scan *s)
+{
+        if (*s->p == '.') {
+                s->p++;
+                if (!scan_digits(s))
+                        return false;
+        }
+        if (s->p < s->end && (*s->p == 'e' || *s->p == 'E')) {
+                s->p++;
+                if (s->p < s->end && (*s->p == '+' || *s->p == '-'))
+                        s->p++;
+                return scan_digits(s);
+        }
+        return true;
+}
+
 static bool scan_number(Scan *s)
 {
         char digits[24];
@@ -58,6 +85,12 @@ static bool scan_number(Scan *s)
                 s->p++;
         while (s->p < s->end && *s->p >= '0' && *s->p <= '9')
                 s->p++;
+        if (s->fractions && s->p < s->end && (*s->p == '.' || *s->p == 'e' || *s->p == 'E')) {
+                n = (size_t) (s->p - start) - negative;
+                if (n == 0 || (n > 1 && start[negative] == '0'))
+                        return scan_fail(s, "a malformed number");
+                return scan_fraction(s);
+        }
         if (s->p < s->end && strchr(".eE+", *s->p) && *s->p)
                 return scan_fail(s, "a number that is not a plain integer");
         n = (size_t) (s->p - start) - negative;
@@ -151,7 +184,8 @@ int json_parse(const void *data, size_t size, unsigned flags, unsigned max_depth
         _cleanup_(free_charp) char *blanked = NULL;
         struct json_tokener *tok;
         enum json_tokener_error e;
-        Scan s = { .p = data, .start = data, .end = (const char *) data + size };
+        Scan s = { .p = data, .start = data, .end = (const char *) data + size,
+                   .fractions = flags & JSON_FRACTIONS };
         Json *j;
         size_t used;
 

@@ -11,11 +11,12 @@ typedef struct json_object Json;
 #define JSON_DEPTH_MAX 16u /* gybe's own documents, formats.md */
 
 typedef enum JsonFlags {
-        JSON_COMMENTS = 1 << 0, /* configuration files: C comments of both kinds are white space */
+        JSON_COMMENTS = 1 << 0,  /* configuration files: C comments of both kinds are white space */
+        JSON_FRACTIONS = 1 << 1, /* other people's documents may have them in fields that we do not know */
 } JsonFlags;
 
-/* Strict: one value, no trailing bytes, no duplicate keys at any depth, integers only, valid UTF-8, depth at most
- * max_depth. -EBADMSG with a position in *why (kind and "what" are the caller's). */
+/* Strict: one value, no trailing bytes, no duplicate keys at any depth, integers only (see the flags), valid UTF-8,
+ * depth at most max_depth. -EBADMSG with a position in *why (kind and "what" are the caller's). */
 int json_parse(const void *data, size_t size, unsigned flags, unsigned max_depth, const char *what, WhyKind kind,
                Json **ret, Why *why);
 Json *json_unref(Json *j);

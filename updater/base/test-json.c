@@ -43,6 +43,13 @@ static const struct {
         { "{\"a\":1 /* \"b\" : 2 */, // c\n \"d\":2}", JSON_COMMENTS, true },
         { "{\"a\":\"/* no comment */\"}", 0, true },
         { "{\"a\":1 /* open", JSON_COMMENTS, false },
+        { "{\"a\":[1.5,-0.25,1e3,2E-7,0.0,1.5e+10,0e0]}", JSON_FRACTIONS, true },
+        { "{\"a\":1.}", JSON_FRACTIONS, false },
+        { "{\"a\":.5}", JSON_FRACTIONS, false },
+        { "{\"a\":1e}", JSON_FRACTIONS, false },
+        { "{\"a\":01.5}", JSON_FRACTIONS, false },
+        { "{\"a\":1.5.5}", JSON_FRACTIONS, false },
+        { "{\"a\":1.5+1}", JSON_FRACTIONS, false },
 };
 
 static void test_parse(void)
