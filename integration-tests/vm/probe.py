@@ -241,6 +241,13 @@ def esp(disk, files, *, loader_conf="timeout 0\n", sign=None, removable=True):
     return disk
 
 
+def esp_files(disk, offset=ESP_START * 512):
+    """Paths of all files on the ESP of a disk."""
+    text = in_tree("toolchain", ["mdir", "-b", "-/", "-i", f"{disk}@@{offset}", "::"], binds=[Path(disk).parent],
+                   capture=True).decode()
+    return {line[3:] for line in text.splitlines() if line.startswith("::/") and not line.endswith("/")}
+
+
 # The question --------------------------------------------------------------------------------------------------------
 
 def boot(disk, variables, *, boots=1, seconds=None, secure_boot=False, bootindex=False, verbose=None, folder=None,
