@@ -15,17 +15,16 @@
 #define _printf_(a, b) __attribute__((format(printf, a, b)))
 
 #define ELEMENTSOF(a) (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)                                                                                            \
+/* Unique names, so that one may stand inside the other. */
+#define MEM_PASTE_(a, b) a##b
+#define MEM_PASTE(a, b)  MEM_PASTE_(a, b)
+#define MIN(a, b)        MEM_PICK(<, a, b, MEM_PASTE(_a, __COUNTER__), MEM_PASTE(_b, __COUNTER__))
+#define MAX(a, b)        MEM_PICK(>, a, b, MEM_PASTE(_a, __COUNTER__), MEM_PASTE(_b, __COUNTER__))
+#define MEM_PICK(op, a, b, x, y)                                                                             \
         ({                                                                                                   \
-                __typeof__(a) _a = (a);                                                                      \
-                __typeof__(b) _b = (b);                                                                      \
-                _a < _b ? _a : _b;                                                                           \
-        })
-#define MAX(a, b)                                                                                            \
-        ({                                                                                                   \
-                __typeof__(a) _a = (a);                                                                      \
-                __typeof__(b) _b = (b);                                                                      \
-                _a > _b ? _a : _b;                                                                           \
+                __typeof__(a) x = (a);                                                                       \
+                __typeof__(b) y = (b);                                                                       \
+                x op y ? x : y;                                                                              \
         })
 
 /* Hands an owner over: the variable is left empty, so its cleanup does nothing. */

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* May we, and when? The rules an operator wrote, as values. Pure but for reading the drop-ins (policy.d, *.json) of
+ * /usr/lib/gybe, /etc/gybe and /run/gybe, in that order, merged by field (formats.md section 6). */
+
+#include "base/env.h"
+
+typedef struct Policy {
+        unsigned attempts;    /* one-shots an image gets when nothing proves it bad */
+        uint64_t deadline_sec; /* from the start of a trial boot to its commit; 0: no deadline */
+        uint64_t health_timeout_sec;
+} Policy;
+
+#define POLICY_DEFAULT                                                                                       \
+        (Policy)                                                                                             \
+        {                                                                                                    \
+                .attempts = 2, .deadline_sec = 15 * 60, .health_timeout_sec = 120                            \
+        }
+
+int policy_parse(const void *data, size_t size, const char *what, Policy *policy, Why *why);
+int policy_load(const Env *env, Policy *ret, Why *why);
