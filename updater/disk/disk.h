@@ -10,6 +10,14 @@
 #define DISK_LABEL_SIZE     145u  /* 36 UTF-16 units as UTF-8, at most 4 bytes each, and the NUL */
 #define DISK_UUID_SIZE      37u
 
+/* Partition types (Discoverable Partitions Specification, and Flatcar's for its two /usr). */
+#define DISK_TYPE_ESP                    "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+#define DISK_TYPE_FLATCAR_ROOTFS         "5dfbf5f4-2848-4bac-aa5e-0d9a20b745a6"
+#define DISK_TYPE_USR_VERITY_X86_64      "77ff5f63-e7b6-4633-acf4-1565b864c0e6"
+#define DISK_TYPE_USR_VERITY_AARCH64     "6e11a4e7-fbca-4ded-b9e9-e1a512bb664e"
+#define DISK_TYPE_USR_VERITY_SIG_X86_64  "e7bb33fb-06cf-4e81-8273-e543b413e2e2"
+#define DISK_TYPE_USR_VERITY_SIG_AARCH64 "c23ce4ff-44bd-4b00-b2d4-b41b3419e02a"
+
 typedef struct Partition {
         unsigned number; /* 1-based entry index; only for messages and device nodes */
         char label[DISK_LABEL_SIZE];
