@@ -243,7 +243,10 @@ class Machine:
         if self.watchdog:
             argv += ["-device", "i6300esb", "-action", "watchdog=reset"]
         if self.network:
-            argv += ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]
+            # Without these, firmware that finds nothing to boot spends minutes asking the network.
+            argv += ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
+                     "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n",
+                     "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"]
         for name, value in self.credentials:
             text = base64.b64encode(value.encode() if isinstance(value, str) else value).decode()
             blob = self.folder / f"smbios-{name}"

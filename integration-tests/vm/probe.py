@@ -233,7 +233,7 @@ def esp(disk, files, *, loader_conf="timeout 0\n", sign=None, removable=True):
     binds = {disk.parent, *(Path(s).parent for s in sources.values() if not str(s).startswith(str(CACHE / "toolchain")))}
     tree = str(CACHE / "toolchain")
     sources = {n: str(s)[len(tree):] if str(s).startswith(tree) else s for n, s in sources.items()}
-    in_tree("toolchain", ["sh", "-ec", f"mkfs.vfat -F 32 -n EFI-SYSTEM --offset {ESP_START} '{disk}' "
+    in_tree("toolchain", ["sh", "-ec", f"mkfs.vfat -F 32 -s 1 -n EFI-SYSTEM --offset {ESP_START} '{disk}' "
                                        f"{ESP_SIZE // 1024} >/dev/null\n{copy_files_script(disk, offset, sources)}"],
             binds=binds)
     for text in texts:
