@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Six places, one Config: the vendor's file and drop-ins, the operator's, and what was put into /run for this boot only.
+ * Objects merge field by field, arrays and values replace, so that an operator states just what differs. */
+
+#include "config.h"
+#include "base/fd.h"
+#include "base/file.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#define CONFIG_FILE_MAX (256u * 1024u) /* hand-written; a page is long */
+
+void config_done(Config *c)
+{
+        free(c->product);
+        free(c->channel);
+        free(c->esp);
+        free(c->version_path);
+        free(c->version_key);
+        free(c->source_url);
+        slot_config_done(&c->slots);
+        fetch_options_done(&c->http);
+        *c = (Config){ 0 };
+}
+
+static int merge_file(int dir_fd, const char *name, const char *what, Json *merged, Why *why)
+{
+        _cleanup_(json_unrefp) Json *j = NULL;
+        _cleanup_(bytes_done) Bytes b = BYTES_NULL;
+        int r;
+
+        r = file_read(dir_fd, name, CONFIG_FILE_MAX, &b);
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return fail_errno(why, r, WHY_HOST, "%s", what);
+        r = json_parse(b.data ? (const void *) b.data : "", b.size, JSON_COMMENTS, JSON_DEPTH_MAX, what, WHY_USAGE, &j,
+                       why);
+        if (r < 0)
+                return r;
+        if (!json_is_object(j))
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config", "%s: not a JSON object", what);
+        json_merge(merged, j);
+        return 0;
+}
+
+static int merge_place(const Env *env, const char *place, Json *merged, Why *why)
+{
+        _cleanup_(close_fdp) int fd = env_open_dir(env, place), d_fd = -1;
+        _cleanup_(free_charp) char *main_file = str_printf("%s/gybe.json", place);
+        _cleanup_(strv_freep) char **names = NULL;
+        int r;
+
+        if (!main_file)
+                return -ENOMEM;
+        if (fd == -ENOENT)
+                return 0;
+        if (fd < 0)
+                return fail_errno(why, fd, WHY_HOST, "%s", place);
+        r = merge_file(fd, "gybe.json", main_file, merged, why);
+        if (r < 0)
+                return r;
+        d_fd = dir_open(fd, "gybe.d");
+        if (d_fd == -ENOENT)
+                return 0;
+        r = d_fd < 0 ? d_fd : dir_list(d_fd, ".", &names);
+        if (r < 0)
+                return fail_errno(why, r, WHY_HOST, "%s/gybe.d", place);
+        for (char **n = names; *n; n++) {
+                _cleanup_(free_charp) char *what = str_printf("%s/gybe.d/%s", place, *n);
+
+                if (!what)
+                        return -ENOMEM;
+                if (!str_ends(*n, ".json"))
+                        continue;
+                r = merge_file(d_fd, *n, what, merged, why);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* A member that must be a string when it is there. */
+static int take_str(const Json *object, const char *key, const char *what, const char *fallback, char **ret, Why *why)
+{
+        const Json *j = json_get(object, key);
+        const char *s = j ? json_str(j) : fallback;
+
+        if (j && !s)
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config", "gybe.json: %s must be a string", what);
+        if (!s)
+                return 0;
+        *ret = strdup(s);
+        return *ret ? 0 : -ENOMEM;
+}
+
+static int take_section(const Json *root, const char *key, const Json **ret, Why *why)
+{
+        const Json *j = json_get(root, key);
+
+        if (j && !json_is_object(j))
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config", "gybe.json: %s must be an object", key);
+        *ret = j;
+        return 0;
+}
+
+static int take_selector(const Json *slot, const char *slot_key, const char *part, bool needed, SlotSelector *ret, Why *why)
+{
+        const Json *j = json_get(slot, part);
+        int r;
+
+        if (!j && !needed)
+                return 0;
+        r = take_str(j, "label", "a slot's label", NULL, &ret->label, why);
+        if (r >= 0)
+                r = take_str(j, "partuuid", "a slot's partuuid", NULL, &ret->partuuid, why);
+        if (r < 0)
+                return r;
+        if (!ret->label && !ret->partuuid)
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config",
+                            "gybe.json: disk.slots.%s.%s needs a \"label\" or a \"partuuid\"", slot_key, part);
+        return 0;
+}
+
+static int take_disk(const Json *root, SlotConfig *ret, Why *why)
+{
+        _cleanup_(free_charp) char *layout = NULL;
+        const Json *disk;
+        int r;
+
+        r = take_section(root, "disk", &disk, why);
+        if (r >= 0)
+                r = take_str(disk, "layout", "disk.layout", "acl", &layout, why);
+        if (r < 0)
+                return r;
+        if (streq(layout, "acl"))
+                ret->kind = SLOT_LAYOUT_ACL;
+        else if (streq(layout, "flatcar"))
+                ret->kind = SLOT_LAYOUT_FLATCAR;
+        else if (streq(layout, "custom"))
+                ret->kind = SLOT_LAYOUT_CUSTOM;
+        else
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config",
+                            "gybe.json: disk.layout is \"%s\"; it must be acl, flatcar or custom", layout);
+        if (ret->kind != SLOT_LAYOUT_CUSTOM)
+                return 0;
+        for (SlotId s = 0; s < _SLOT_MAX; s++) {
+                const Json *slot = json_get(json_get(disk, "slots"), slot_name(s));
+
+                r = take_selector(slot, slot_name(s), "data", true, &ret->custom[s].data, why);
+                if (r >= 0)
+                        r = take_selector(slot, slot_name(s), "hash", false, &ret->custom[s].hash, why);
+                if (r >= 0)
+                        r = take_selector(slot, slot_name(s), "sig", false, &ret->custom[s].sig, why);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int take_source(const Json *root, Config *c, Why *why)
+{
+        _cleanup_(free_charp) char *type = NULL;
+        const Json *source;
+        int r;
+
+        r = take_section(root, "source", &source, why);
+        if (r >= 0)
+                r = take_str(source, "type", "source.type", "none", &type, why);
+        if (r >= 0)
+                r = take_str(source, "url", "source.url", NULL, &c->source_url, why);
+        if (r < 0)
+                return r;
+        if (streq(type, "none"))
+                c->source = SOURCE_NONE;
+        else if (streq(type, "feed"))
+                c->source = SOURCE_FEED;
+        else
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config", "gybe.json: source.type \"%s\" is not known to gybe " GYBE_VERSION,
+                            type);
+        if (c->source != SOURCE_NONE && !c->source_url)
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config", "gybe.json: source.type is \"%s\" but source.url is missing",
+                            type);
+        return 0;
+}
+
+static int take_trust(const Json *root, Config *c, Why *why)
+{
+        const Json *trust, *require;
+        int r;
+
+        r = take_section(root, "trust", &trust, why);
+        if (r < 0)
+                return r;
+        require = json_get(trust, "require");
+        c->require = TRUST_RELEASE;
+        if (!require)
+                return 0;
+        if (!json_is_array(require) || json_len(require) == 0)
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config",
+                            "gybe.json: trust.require must list at least one of \"release\" and \"secureboot\"");
+        c->require = 0;
+        c->require_configured = true;
+        json_foreach(item, require) {
+                const char *s = json_str(item);
+
+                if (streq0(s, "release"))
+                        c->require |= TRUST_RELEASE;
+                else if (streq0(s, "secureboot"))
+                        c->require |= TRUST_SECUREBOOT;
+                else
+                        return fail(why, -EINVAL, WHY_USAGE, "bad-config",
+                                    "gybe.json: trust.require names \"%s\", which gybe " GYBE_VERSION " cannot check; nothing is accepted",
+                                    s ? s : "?");
+        }
+        return 0;
+}
+
+/* A path in the configuration is a path of the host. In a host made of files it lies below the root; where it does not, it
+ * is taken as the caller's own path, so that a sandbox may use a certificate from outside. */
+static int take_path(const Env *env, const Json *object, const char *key, const char *what, char **ret, Why *why)
+{
+        _cleanup_(close_fdp) int fd = -1;
+        _cleanup_(free_charp) char *path = NULL;
+        int r = take_str(object, key, what, NULL, &path, why);
+
+        if (r < 0 || !path)
+                return r;
+        if (!env_is_real(env))
+                fd = env_open_path(env, path, O_PATH, 0);
+        *ret = fd >= 0 ? env_host_path(env, path) : TAKE(path);
+        return *ret ? 0 : -ENOMEM;
+}
+
+static int take_http(const Env *env, const Json *root, FetchOptions *o, Why *why)
+{
+        const Json *http;
+        int r;
+
+        r = take_section(root, "http", &http, why);
+        if (r >= 0)
+                r = take_path(env, http, "ca", "http.ca", &o->ca, why);
+        if (r >= 0)
+                r = take_path(env, http, "certificate", "http.certificate", &o->certificate, why);
+        if (r >= 0)
+                r = take_path(env, http, "key", "http.key", &o->key, why);
+        if (r >= 0)
+                r = take_path(env, http, "bearerFile", "http.bearerFile", &o->bearer_file, why);
+        if (r >= 0)
+                r = take_str(http, "proxy", "http.proxy", NULL, &o->proxy, why);
+        return r;
+}
+
+static int take_all(const Env *env, const Json *root, Config *c, Why *why)
+{
+        const Json *version, *image;
+        uint64_t log = COSI_WINDOW_DEFAULT;
+        int r;
+
+        if ((r = take_str(root, "product", "product", NULL, &c->product, why)) < 0 ||
+            (r = take_str(root, "channel", "channel", "stable", &c->channel, why)) < 0 ||
+            (r = take_str(root, "esp", "esp", "/boot", &c->esp, why)) < 0 ||
+            (r = take_section(root, "version", &version, why)) < 0 ||
+            (r = take_str(version, "path", "version.path", "/etc/os-release", &c->version_path, why)) < 0 ||
+            (r = take_str(version, "key", "version.key", "VERSION_ID", &c->version_key, why)) < 0 ||
+            (r = take_disk(root, &c->slots, why)) < 0 || (r = take_source(root, c, why)) < 0 ||
+            (r = take_trust(root, c, why)) < 0 || (r = take_http(env, root, &c->http, why)) < 0 ||
+            (r = take_section(root, "image", &image, why)) < 0)
+                return r;
+        r = json_get_u64(image, "maxWindowLog", &log);
+        if (r < 0 || log < 10 || log > COSI_WINDOW_LIMIT)
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config", "gybe.json: image.maxWindowLog must be from 10 to %u",
+                            COSI_WINDOW_LIMIT);
+        c->max_window_log = (unsigned) log;
+        return 0;
+}
+
+int config_load(const Env *env, Config *ret, Why *why)
+{
+        static const char *const places[] = { "/usr/lib/gybe", "/etc/gybe", "/run/gybe" };
+        _cleanup_(json_unrefp) Json *merged = json_new_object();
+        _cleanup_(config_done) Config c = { 0 };
+        int r;
+
+        if (!merged)
+                return -ENOMEM;
+        for (size_t i = 0; i < ELEMENTSOF(places); i++) {
+                r = merge_place(env, places[i], merged, why);
+                if (r < 0)
+                        return r;
+        }
+        r = take_all(env, merged, &c, why);
+        if (r < 0)
+                return r;
+        *ret = c;
+        c = (Config){ 0 };
+        return 0;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* One line on a terminal that shows how far a long step is: bytes, where they came from, rate, time left. On anything but a
+ * terminal it prints nothing. */
+
+#include "base/mem.h"
+
+typedef struct Progress {
+        bool enabled, shown;
+        uint64_t started_us, drawn_us;
+        char what[32];
+} Progress;
+
+typedef struct ProgressValues {
+        const char *what;
+        uint64_t done, total, fetched, skipped, written;
+} ProgressValues;
+
+void progress_init(Progress *p, bool wanted);
+void progress_show(Progress *p, const ProgressValues *v);
+/* Leaves the last state on its own line. */
+void progress_end(Progress *p);

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "facts.h"
+#include "base/fd.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+
+#define OS_RELEASE_MAX (64u * 1024u)
+
+void host_done(Host *h)
+{
+        config_done(&h->config);
+        boot_state_done(&h->boot_state);
+        h->boot = boot_free(h->boot);
+        h->disk = disk_free(h->disk);
+        journal_done(&h->journal);
+        trust_state_done(&h->trust);
+        intent_done(&h->intent);
+        free(h->boot_id);
+        free(h->version);
+        free(h->os_release);
+        *h = (Host){ 0 };
+}
+
+static const char *machine_arch(void)
+{
+        struct utsname u;
+
+        if (uname(&u) < 0)
+                return "";
+        return streq(u.machine, "aarch64") ? "aarch64" : "x86_64";
+}
+
+/* The build time of the running image is a time that has certainly passed: systemd's clock-epoch where the image has one,
+ * else its os-release. Both lie in /usr, which dm-verity protects. */
+static uint64_t image_time(const Env *env)
+{
+        static const char *const files[] = { "/usr/lib/clock-epoch", "/usr/lib/os-release" };
+
+        for (size_t i = 0; i < ELEMENTSOF(files); i++) {
+                _cleanup_(close_fdp) int fd = env_open_path(env, files[i], O_PATH, 0);
+                struct stat st;
+
+                if (fd >= 0 && fstat(fd, &st) >= 0 && st.st_mtim.tv_sec > 0)
+                        return (uint64_t) st.st_mtim.tv_sec;
+        }
+        return 0;
+}
+
+static int read_os(Host *h)
+{
+        _cleanup_(bytes_done) Bytes b = BYTES_NULL;
+        int r;
+
+        h->arch = machine_arch();
+        r = env_read(h->env, h->config.version_path, OS_RELEASE_MAX, &b);
+        if (r >= 0 && b.size > 0) {
+                h->version = os_release_get((const char *) b.data, h->config.version_key);
+                h->os_release = strdup((const char *) b.data);
+                if (!h->os_release)
+                        return -ENOMEM;
+        }
+        r = env_read_line(h->env, "/proc/sys/kernel/random/boot_id", &h->boot_id);
+        if (r == -ENOMEM)
+                return r;
+        return 0;
+}
+
+/* Disk first, then layout, then who runs; each needs the one before. */
+static int read_disk(Host *h, const char *disk_path)
+{
+        _cleanup_(free_charp) char *found = NULL;
+        int r;
+
+        r = slot_running(h->env, NULL, &h->running, NULL);
+        if (r == -ENOMEM)
+                return r;
+        if (!disk_path) {
+                if (!h->running.data_partuuid[0]) {
+                        (void) fail(&h->disk_why, -ENODEV, WHY_HOST, "no-disk",
+                                    "disk: the kernel command line names no /usr partition");
+                        (void) fail_hint(&h->disk_why, 0, "name the disk with --disk");
+                        return 0;
+                }
+                if (!env_is_real(h->env)) {
+                        (void) fail(&h->disk_why, -ENODEV, WHY_USAGE, "no-disk",
+                                    "disk: with --root the disk must be named");
+                        (void) fail_hint(&h->disk_why, 0, "add --disk FILE");
+                        return 0;
+                }
+                r = disk_path_of_partuuid(h->env, h->running.data_partuuid, &found, &h->disk_why);
+                if (r < 0)
+                        return r == -ENOMEM ? r : 0;
+                disk_path = found;
+        }
+        r = disk_open(h->env, disk_path, true, &h->disk, &h->disk_why);
+        if (r == -EACCES || r == -EROFS || r == -EPERM) {
+                h->disk_why = (Why){ 0 };
+                r = disk_open(h->env, disk_path, false, &h->disk, &h->disk_why);
+        }
+        if (r < 0)
+                return r == -ENOMEM ? r : 0;
+        r = slot_layout(h->disk, &h->config.slots, &h->layout, &h->disk_why);
+        if (r < 0)
+                return r == -ENOMEM ? r : 0;
+        h->has_layout = true;
+        r = slot_running(h->env, &h->layout, &h->running, &h->running_why);
+        return r == -ENOMEM ? r : 0;
+}
+
+static void slot_ids(const SlotParts *parts, BootSlotIds *ret)
+{
+        if (parts->data)
+                memcpy(ret->data_partuuid, parts->data->partuuid, sizeof(ret->data_partuuid));
+        if (parts->hash)
+                memcpy(ret->hash_partuuid, parts->hash->partuuid, sizeof(ret->hash_partuuid));
+        if (parts->sig)
+                memcpy(ret->sig_partuuid, parts->sig->partuuid, sizeof(ret->sig_partuuid));
+}
+
+int host_refresh_boot(Host *h, Why *why)
+{
+        BootState state = { 0 };
+        int r;
+
+        r = h->boot->ops->state(h->boot, &state, why);
+        if (r < 0)
+                return r;
+        boot_state_done(&h->boot_state);
+        h->boot_state = state;
+        h->has_boot_state = true;
+        h->secure_boot = state.secure_boot;
+        return 0;
+}
+
+static int read_boot(Host *h)
+{
+        BootSlotIds ids[2] = { 0 };
+        int r;
+
+        for (SlotId s = 0; h->has_layout && s < _SLOT_MAX; s++)
+                slot_ids(&h->layout.slot[s], &ids[s]);
+        r = boot_open(h->env, h->config.esp, ids, &h->boot, &h->boot_why);
+        if (r >= 0)
+                r = host_refresh_boot(h, &h->boot_why);
+        return r == -ENOMEM ? r : 0;
+}
+
+int host_open(const Env *env, const char *disk_path, Host *ret, Why *why)
+{
+        _cleanup_(host_done) Host h = { .env = env };
+        int r;
+
+        if ((r = config_load(env, &h.config, why)) < 0 || (r = policy_load(env, &h.policy, why)) < 0 ||
+            (r = read_os(&h)) < 0 || (r = read_disk(&h, disk_path)) < 0 || (r = read_boot(&h)) < 0 ||
+            (r = journal_load(env, &h.journal, &h.journal_lost, why)) < 0 ||
+            (r = trust_state_load(env, &h.trust, &h.trust_lost, why)) < 0)
+                return fail_errno(why, r, WHY_HOST, "reading the state of this host");
+        r = intent_load(env, &h.intent, NULL);
+        if (r == -ENOMEM)
+                return r;
+        h.has_intent = r > 0;
+        h.time_floor = MAX(h.trust.time_floor, image_time(env));
+        if (h.secure_boot && !h.config.require_configured)
+                h.config.require |= TRUST_SECUREBOOT;
+        *ret = h;
+        h = (Host){ 0 };
+        return 0;
+}
+
+int host_require(const Host *h, Why *why)
+{
+        const Why *missing = !h->has_layout         ? &h->disk_why :
+                             !h->running.known      ? &h->running_why :
+                             !h->has_boot_state     ? &h->boot_why :
+                                                      NULL;
+
+        if (!missing)
+                return 0;
+        if (why && why->kind == WHY_NONE)
+                *why = *missing;
+        return fail(why, -ENODEV, WHY_HOST, "unknown-host", "this host's disk, running slot or boot loader is not known");
+}
+
+const SlotRecord *host_running_record(const Host *h)
+{
+        return h->running.roothash[0] ? trust_state_slot(&h->trust, h->running.roothash) : NULL;
+}

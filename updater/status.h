@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* `gybe status`: the host as a document (gybe.status/1) and as a picture of the two slots. Reads a Host, changes nothing. */
+
+#include "facts.h"
+
+Json *status_json(const Host *host);
+/* width: columns of the terminal; colour: escape sequences are welcome. The caller frees. */
+char *status_picture(const Host *host, unsigned width, bool colour);

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* THE WALK. An update is a table phase -> step (update.c); each step makes the next phase true on the disk and says so in
+ * the journal. The verbs of the command line walk the table as far as their name says. Every verb first looks at what the
+ * last run left (recovery), so that being killed at any instruction is an ordinary case. */
+
+#include "facts.h"
+#include "source/source.h"
+
+typedef struct UpdateProgress {
+        const char *what; /* "checking", "staging", "verifying" */
+        uint64_t done, total;               /* bytes of the slot */
+        uint64_t fetched, skipped, written; /* bytes */
+} UpdateProgress;
+
+typedef struct UpdateOptions {
+        const char *release; /* path or URL an operator named; NULL: ask the source */
+        const char *version; /* the version to take; NULL: what the source offers */
+        const char *disk_path;
+        bool allow_downgrade, no_reboot;
+        void (*progress)(void *ctx, const UpdateProgress *p);
+        void (*say)(void *ctx, const char *line); /* a fact worth a line on the terminal */
+        void *ctx;
+} UpdateOptions;
+
+typedef struct Update {
+        Host host;
+        const Env *env;
+        UpdateOptions options;
+        int lock_fd;
+        Fetch *fetch;
+        UpdateProgress progress;
+
+        /* step_find */
+        Offer offer;
+
+        /* step_trust */
+        TrustAnchor anchors[2]; /* factory and operator */
+        size_t n_anchors;
+        const char *anchor_name; /* the one that accepted the release; NULL without a release file */
+        char **signed_by;        /* keyids that verified */
+        bool has_release;
+        Release release;
+        char release_sha256[65];
+        uint64_t feed_serial;
+        char *cosi_url, *source_text; /* redacted, for people */
+
+        /* what the last verb did, for the caller to tell */
+        Recovery recovery;
+        char **missing; /* guarantees of the way back that could not be had */
+        bool reboot_due;
+} Update;
+
+/* Takes the job lock and reads the host; writable verbs need both. */
+int update_open(const Env *env, const UpdateOptions *options, Update *ret, Why *why);
+void update_done(Update *u);
+
+/* 0 a newer release (u->offer, u->release say which); -ENODATA with WHY_NOTHING when there is none. */
+int update_check(Update *u, Why *why);
+int update_stage(Update *u, Why *why);
+int update_finalize(Update *u, Why *why);
+int update_both(Update *u, Why *why); /* stage + finalize */
+int update_commit(Update *u, Why *why);
+int update_rollback(Update *u, Why *why);
+
+/* --- between the files of the walk (update-*.c) --- */
+
+int update_recover(Update *u, Why *why);
+int update_find(Update *u, Why *why);
+int update_admit(Update *u, Why *why);      /* find's offer becomes a believed release */
+int update_fill_slot(Update *u, Why *why);  /* the spare slot and the inert boot files */
+int update_arm(Update *u, Why *why);
+int update_settle(Update *u, Why *why);
+int update_arm_rollback(Update *u, Why *why);
+/* Takes the armed entry back: one-shot, publication, intent, deadline. Leaves staged files. */
+int update_unarm(Update *u, Why *why);
+
+int update_fetch(Update *u, Why *why);      /* starts gybe-fetch once */
+int update_save(Update *u, Why *why);       /* the journal */
+/* One line of history about this update: event name, and more (may be NULL; borrowed). */
+int update_record(Update *u, const char *event, Json *more, Why *why);
+void update_say(Update *u, const char *fmt, ...) _printf_(2, 3);
+SlotId update_target(const Update *u);
