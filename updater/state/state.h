@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* What we were doing and must remember: phase, journal, history, quarantine, trust state, boot intent. All of it lives in
- * /var/lib/gybe, which both slots share: every document has a major version, unknown fields survive a rewrite, and a file
- * that cannot be read is lost, not fatal: the disk is the witness, the journal is memory. formats.md section 7. */
+/* What we were doing and must remember: phase, journal, history, quarantine, trust state, boot intent. All of
+ * it lives in /var/lib/gybe, which both slots share: every document has a major version, unknown fields
+ * survive a rewrite, and a file that cannot be read is lost, not fatal: the disk is the witness, the journal
+ * is memory. formats.md section 7. */
 
 #include "base/env.h"
 #include "base/json.h"
@@ -38,7 +39,8 @@ typedef enum Outcome {
 const char *outcome_name(Outcome o);
 Outcome outcome_from_name(const char *name);
 
-/* Why the machine is where it is. A closed list: the table scenario -> reason is in the man page and is a test. */
+/* Why the machine is where it is. A closed list: the table scenario -> reason is in the man page and is a
+ * test. */
 typedef enum Reason {
         REASON_NONE,
         REASON_TARGET_BOOTED,
@@ -65,14 +67,15 @@ typedef struct JournalFile {
         uint64_t size;
         char sha256[65];
         bool carried;
+        Json *unknown; /* as read; NULL in a new one */
 } JournalFile;
 
 /* The transaction. Strings are owned; "" / NULL mean not set. */
 typedef struct Journal {
         Phase phase;
-        Outcome outcome;   /* of the last update */
+        Outcome outcome; /* of the last update */
         Reason reason;
-        char *update_id;   /* UUID of this update, in every record about it */
+        char *update_id; /* UUID of this update, in every record about it */
         char *version;
         uint64_t serial, floor_serial;
         char *product;
@@ -82,12 +85,14 @@ typedef struct Journal {
         char roothash[65], uki_sha256[65];
         char running_roothash[65]; /* of the slot that was running when it began */
         uint64_t data_size, hash_size;
-        bool slot_dirty;   /* the spare slot's partitions were touched and not (yet) verified: unusable */
-        bool rollback;     /* this transaction returns to a slot that was committed before */
+        bool slot_dirty; /* the spare slot's partitions were touched and not (yet) verified: unusable */
+        bool rollback;   /* this transaction returns to a slot that was committed before */
         JournalFile *files;
         size_t n_files;
         char *entry;       /* final entry name, from finalize on */
-        unsigned attempt;  /* one-shots spent on this content */
+        unsigned attempt;  /* one-shots spent on this content, the coming one included: counted before it is
+                              set */
+        bool armed;        /* the one-shot of this attempt was certainly set (written right after it) */
         char *boot_id;     /* boot in which the last step was made */
         uint64_t deadline; /* of probation, absolute; 0 none */
         char *message;     /* one line about the last outcome */
@@ -95,19 +100,26 @@ typedef struct Journal {
         size_t n_revoked_serials;
         char **revoked_roothashes;
         uint64_t issued;
-        Json *unknown;     /* the document as read: unknown fields survive */
+        Json *unknown;      /* the document as read: unknown fields survive */
+        char *lost_because; /* set by journal_load() with *ret_lost: the sentence for the human; never written
+                             */
 } Journal;
 
 void journal_done(Journal *j);
 void journal_move(Journal *dst, Journal *src);
-/* *ret_lost: there was a file and it could not be used (torn, newer major, not ours). A missing file is an empty journal. */
+/* A new transaction: everything is emptied but the fields this version does not know. */
+void journal_begin(Journal *j);
+/* *ret_lost: there was a file and it could not be used (torn, newer major, not ours). A missing file is an
+ * empty journal. */
 int journal_load(const Env *env, Journal *ret, bool *ret_lost, Why *why);
+/* Refuses (a bug, WHY_HOST) what journal_load() would not take back. A file that had been lost is kept as
+ * journal.json.lost. */
 int journal_save(const Env *env, const Journal *j, Why *why);
 int journal_parse(const void *data, size_t size, Journal *ret, Why *why); /* pure; fuzzed */
 int journal_format(const Journal *j, char **ret);
 
-/* The boot intent: written before the one-shot, read by whichever gybe version boots next. Both copies (STATE_DIR and the
- * ESP hint) hold the same text. */
+/* The boot intent: written before the one-shot, read by whichever gybe version boots next. Both copies
+ * (STATE_DIR and the ESP hint) hold the same text. */
 typedef struct Intent {
         char *update_id, *entry, *boot_id_before;
         char slot;
@@ -125,49 +137,63 @@ int intent_remove(const Env *env, Why *why);
 
 /* --- recovery: pure --- */
 
-/* What the disk and the boot loader say right now. Tri-states: -1 unknown. */
+/* What the disk and the boot loader say right now. Tri-states: -1 unknown. "The entry" is the journal's, or
+ * where the journal has none yet (or is lost) the intent's: the intent is written before anything is
+ * published. */
 typedef struct RecoveryFacts {
-        int running_slot;            /* 0, 1, -1 */
-        char running_roothash[65];
+        int running_slot;          /* 0, 1, -1 */
+        char running_roothash[65]; /* "" unknown */
+        bool running_in_trust;     /* trust.json has a record of the running root hash */
+        int running_is_default;    /* a boot without one-shot would start what runs: 1, 0, -1 unknown */
         char boot_id[40];
-        bool oneshot_set;            /* and names the journal's entry */
-        bool entry_published;        /* the final entry name exists */
-        bool staged_files_present;   /* inert names exist */
-        int spare_verifies;          /* 1, 0; -1 not looked at */
-        bool intent_present;         /* and belongs to this update */
-        bool deadline_fired;         /* the /etc deadline left its mark */
-        bool failed_verdict;         /* probation wrote a failing verdict before it rebooted */
+        bool oneshot_set;          /* and names the entry */
+        bool entry_published;      /* the final entry name exists */
+        bool staged_files_present; /* inert names exist */
+        int spare_verifies;        /* 1, 0; -1 not looked at */
+        bool intent_present;       /* and belongs to this update */
+        bool deadline_fired;       /* the /etc deadline left its mark: deadline_fired() */
+        bool failed_verdict;       /* probation wrote a failing verdict before it rebooted */
+        bool panicked;             /* pstore or the boot loader tells of a panic in the target */
 } RecoveryFacts;
 
 typedef struct Recovery {
-        Phase phase;      /* where to go on */
-        Reason reason;    /* REASON_NONE: nothing unusual */
-        bool quarantine;  /* proved bad */
-        bool retry;       /* another attempt is allowed */
-        bool close;       /* the transaction is over: outcome below goes to history */
+        Phase phase;     /* where to go on */
+        Reason reason;   /* REASON_NONE: nothing unusual */
+        bool quarantine; /* proved bad, or attempts used up: write it before anything else */
+        bool retry;      /* another attempt is allowed: finalize again, which counts one more */
+        bool counted; /* the attempt in the journal was counted but not spent: finalize again without counting
+                       */
+        bool disarm;  /* a one-shot, intent or deadline may be left over: take them away before going on */
+        bool close;   /* the transaction is over: outcome below goes to history */
         Outcome outcome;
+        const char *means; /* one line for history and status: what this scenario is; static */
 } Recovery;
 
-/* attempts: policy. Every combination has a row in test-recovery.c. */
-void recovery_decide(const Journal *journal, bool journal_lost, const Intent *intent, const RecoveryFacts *facts,
-                     unsigned attempts, Recovery *ret);
+/* attempts: policy. Every combination has a row in recovery.c, whose opening comment says what the walk has
+ * to write when. */
+void recovery_decide(const Journal *journal, bool journal_lost, const Intent *intent,
+                     const RecoveryFacts *facts, unsigned attempts, Recovery *ret);
 
 /* --- history: append-only, hash-chained --- */
 
-/* Adds prev and time to event (an object; borrowed) and appends one line. A torn last line is cut off and noted. */
+/* Adds prev and time to event (an object; borrowed) and appends one line. A torn last line is cut off and
+ * noted. */
 int history_append(const Env *env, Json *event, Why *why);
-/* All lines, oldest first, as a JSON array; *ret_broken_at is the 1-based line where the chain breaks, 0 when it holds. */
+/* The newest lines (HISTORY_READ_MAX bytes of them), oldest first, as a JSON array. The chain is checked from
+ * the first line of the file on: *ret_broken_at is the 1-based line where it breaks, 0 when it holds. */
 int history_read(const Env *env, Json **ret, uint64_t *ret_broken_at, Why *why);
 
 /* --- quarantine: keyed by content --- */
 
 #define QUARANTINE_ID_SIZE 33u
 int quarantine_id(const char *roothash, const char *uki_sha256, char ret[QUARANTINE_ID_SIZE]);
-/* 1 there, 0 not. reason may be NULL. */
+/* 1 there, 0 not. A record that cannot be understood still counts. ret_reason (one line) may be NULL. */
 int quarantine_has(const Env *env, const char *id, char **ret_reason, Why *why);
-int quarantine_add(const Env *env, const char *roothash, const char *uki_sha256, const char *version, Reason reason,
-                   const char *message, Why *why);
+/* The first record of a content stays: adding it again changes nothing. */
+int quarantine_add(const Env *env, const char *roothash, const char *uki_sha256, const char *version,
+                   Reason reason, const char *message, Why *why);
 int quarantine_clear(const Env *env, const char *id /* NULL: all */, Why *why); /* number removed */
+/* [{"id", "roothash", "ukiSha256", "version", "reason", "message", "since"}], by id */
 int quarantine_list(const Env *env, Json **ret, Why *why);
 
 /* --- trust.json --- */
@@ -181,6 +207,7 @@ typedef struct SlotRecord {
         char *entry;
         Json *files; /* {"<ESP path>": "<sha256>"} */
         uint64_t committed_at;
+        Json *unknown; /* as read; NULL in a new one */
 } SlotRecord;
 
 typedef struct TrustState {
@@ -193,18 +220,43 @@ typedef struct TrustState {
         uint64_t time_floor; /* 0 none; only verified issued times */
         SlotRecord *slots;
         size_t n_slots;
-        Json *feed_serials;  /* {"<product> <url>": N} */
+        Json *feed_serials; /* {"<product> <url>": N} */
         Json *unknown;
+        char *lost_because; /* set by trust_state_load() with *ret_lost; never written */
 } TrustState;
 
 void trust_state_done(TrustState *t);
 int trust_state_load(const Env *env, TrustState *ret, bool *ret_lost, Why *why);
 int trust_state_save(const Env *env, const TrustState *t, Why *why);
 int trust_state_parse(const void *data, size_t size, TrustState *ret, Why *why); /* pure; fuzzed */
+int trust_state_format(const TrustState *t, char **ret);
+/* Both only move forward; true when they moved. */
+bool trust_state_raise_time(TrustState *t, uint64_t issued);
+bool trust_state_raise_floor(TrustState *t, uint64_t serial);
+/* Remembers what a committed release revokes, each once. */
+int trust_state_revoke(TrustState *t, const uint64_t *serials, size_t n_serials, char *const *roothashes);
+bool trust_state_revoked(const TrustState *t, bool has_serial, uint64_t serial, const char *roothash);
+/* key: "<product> <url>". 1 and *ret, or 0. */
+int trust_state_feed_serial(const TrustState *t, const char *key, uint64_t *ret);
+int trust_state_set_feed_serial(TrustState *t, const char *key, uint64_t serial);
 const SlotRecord *trust_state_slot(const TrustState *t, const char *roothash);
 /* Takes record on success; replaces the one with the same root hash. Keeps the newest few. */
 int trust_state_put_slot(TrustState *t, SlotRecord *record);
 void slot_record_done(SlotRecord *r);
+
+/* --- the deadline that does not need gybe --- */
+
+/* Before the one-shot: from now on a boot whose command line carries roothash reboots seconds after its
+ * start, unless deadline_disarm() was called before. Written to /etc/systemd/system, which both slots share.
+ * Idempotent. */
+int deadline_arm(const Env *env, const char *roothash, uint64_t seconds, Why *why);
+/* At commit, and whenever a transaction closes. 1 there was one, 0 not. The mark stays. */
+int deadline_disarm(const Env *env, Why *why);
+/* 1: the deadline ended a boot of this root hash; *ret_evidence (may be NULL) gets what it saw, printable. 0
+ * it did not. */
+int deadline_fired(const Env *env, const char *roothash, char **ret_evidence, Why *why);
+/* After the mark went to history. */
+int deadline_forget(const Env *env, Why *why);
 
 /* --- job lock: one job at a time, /run/gybe/lock --- */
 /* An fd to keep, or -EBUSY with WHY_BUSY. */
