@@ -80,8 +80,8 @@ static void parse_file(const Json *item, JournalFile *ret, Fields *f)
         field_u64(&inner, "size", &ret->size);
         field_digest(&inner, "sha256", ret->sha256);
         field_bool(&inner, "carried", &ret->carried);
-        if (inner.r >= 0 && (!ret->kind || !ret->name))
-                (void) field_wrong(&inner, "files", "a file without kind or name");
+        if (inner.r >= 0 && !ret->kind)
+                (void) field_wrong(&inner, "files", "a file without a kind");
         ret->unknown = json_ref(item);
         f->r = inner.r;
 }
