@@ -8,7 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <sys/stat.h>
+#include <sys/mman.h>
 
 bool bytes_are_zero(const uint8_t *data, size_t n)
 {
@@ -61,4 +61,12 @@ int range_read(const ByteRange *range, uint64_t pos, uint8_t *buf, size_t n, boo
                             range->offset + pos + (uint64_t) got, range->offset + range->size);
         *ret_zero = bytes_are_zero(buf, n);
         return 0;
+}
+
+int bytes_as_file(const Bytes *bytes, Why *why)
+{
+        _cleanup_(close_fdp) int fd = memfd_create("gybe-bytes", MFD_CLOEXEC);
+        int r = fd < 0 ? -errno : fd_write_full(fd, bytes->data, bytes->size);
+
+        return r < 0 ? fail_errno(why, r, WHY_HOST, "temporary file in memory") : take_fd(&fd);
 }

@@ -23,3 +23,5 @@ int range_of_fd(int fd, const char *what, ByteRange *ret, Why *why);
 /* Fills buf with n bytes at pos, or says that they are all zero and leaves buf alone. */
 int range_read(const ByteRange *range, uint64_t pos, uint8_t *buf, size_t n, bool *ret_zero, Why *why);
 bool bytes_are_zero(const uint8_t *data, size_t n);
+/* Bytes as a nameless file. Returns the descriptor. */
+int bytes_as_file(const Bytes *bytes, Why *why);
