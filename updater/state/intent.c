@@ -4,9 +4,12 @@
  * that a gybe version which knows nothing of this one's journal can be expected to read, so its fields never
  * change meaning:
  *
- * {"schema": "gybe.intent/1", "updateId": "…", "slot": "b", "roothash": "…", "ukiSha256": "…", "entry":
- * "vmlinuz-101-azlb0.efi", "attempt": 1, "bootIdBefore": "…", "writtenAt": "2026-11-04T06:00:00Z",
- * "deadline": "2026-11-04T06:15:00Z"}
+ * {"schema": "gybe.intent/1", "updateId": "…", "slot": "b", "roothash": "…", "ukiSha256": "…",
+ *  "entry": "vmlinuz-101-azlb0.efi", "attempt": 1, "bootIdBefore": "…", "writtenAt": "2026-11-04T06:00:00Z",
+ *  "deadline": 900}
+ *
+ * The deadline counts from the start of the target's boot, because no clock is trusted across a reboot; a
+ * reader also takes a point in time, which means so long after writtenAt.
  *
  * The copy on the ESP has the same text; it is a hint that survives a new /var, and proves nothing. */
 
@@ -42,8 +45,18 @@ int intent_format(const Intent *i, char **ret)
         member_u64(doc, "attempt", i->attempt, true);
         member_text(doc, "bootIdBefore", i->boot_id_before);
         member_time(doc, "writtenAt", i->written_at);
-        member_time(doc, "deadline", i->deadline);
+        member_u64(doc, "deadline", i->deadline, i->deadline > 0);
         return document_format(doc, ret);
+}
+
+static void parse_deadline(Fields *f, Intent *i)
+{
+        uint64_t at;
+
+        if (f->r >= 0 && json_get_time(f->object, "deadline", &at) > 0)
+                i->deadline = at > i->written_at ? at - i->written_at : 0;
+        else if (f->r >= 0 && json_get_duration(f->object, "deadline", &i->deadline) < 0)
+                (void) field_wrong(f, "deadline", "neither a duration nor a time");
 }
 
 int intent_parse(const void *data, size_t size, Intent *ret, Why *why)
@@ -68,7 +81,7 @@ int intent_parse(const void *data, size_t size, Intent *ret, Why *why)
         field_unsigned(&f, "attempt", &i.attempt);
         field_text(&f, "bootIdBefore", &i.boot_id_before);
         field_time(&f, "writtenAt", &i.written_at);
-        field_time(&f, "deadline", &i.deadline);
+        parse_deadline(&f, &i);
         if (f.r >= 0 && (!i.update_id || !i.slot || !i.roothash[0] || !i.entry))
                 (void) field_wrong(&f, "updateId, slot, roothash, entry", "one of them is missing");
         if (f.r < 0)

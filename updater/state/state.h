@@ -125,7 +125,8 @@ typedef struct Intent {
         char slot;
         char roothash[65], uki_sha256[65];
         unsigned attempt;
-        uint64_t written_at, deadline;
+        uint64_t written_at;
+        uint64_t deadline; /* seconds from the start of the target's boot to its commit; 0 none */
 } Intent;
 
 void intent_done(Intent *i);
@@ -144,7 +145,6 @@ typedef struct RecoveryFacts {
         int running_slot;          /* 0, 1, -1 */
         char running_roothash[65]; /* "" unknown */
         bool running_in_trust;     /* trust.json has a record of the running root hash */
-        int running_is_default;    /* a boot without one-shot would start what runs: 1, 0, -1 unknown */
         char boot_id[40];
         bool oneshot_set;          /* and names the entry */
         bool entry_published;      /* the final entry name exists */
