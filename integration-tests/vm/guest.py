@@ -53,7 +53,7 @@ USR_SIZE, HASH_SIZE, SIG_SIZE, ESP_SIZE, OEM_SIZE, ROOT_SIZE = (
 
 # As on ACL, plus what makes a dead boot come back: panic, the initrd's emergency, a device that never comes, a watchdog.
 CMDLINE = ("mount.usr=/dev/mapper/usr mount.usrflags=ro root=LABEL=ROOT rootflags=rw console=ttyS0 consoleblank=0 "
-           "loglevel=5 systemd.show_status=0 panic=5 rd.shell=0 rd.emergency=reboot "
+           "net.ifnames=0 loglevel=5 systemd.show_status=0 panic=5 rd.shell=0 rd.emergency=reboot "
            "systemd.default_device_timeout_sec=40 systemd.watchdog_sec=30")
 
 # Loaded by name in the initrd: no coldplug of all devices, which costs seconds under TCG.
@@ -74,8 +74,30 @@ systemd-sysext.socket systemd-timesyncd.service systemd-tpm2-setup.service syste
 systemd-tpm2-clear.service systemd-update-done.service systemd-update-utmp.service systemd-update-utmp-runlevel.service
 systemd-userdbd.socket systemd-vconsole-setup.service dev-hugepages.mount dev-mqueue.mount sys-fs-fuse-connections.mount
 sys-kernel-debug.mount sys-kernel-tracing.mount kmod-static-nodes.service ldconfig.service systemd-growfs-root.service
-modprobe@configfs.service modprobe@drm.service modprobe@fuse.service
+modprobe@configfs.service modprobe@drm.service modprobe@fuse.service systemd-udev-load-credentials.service
+systemd-boot-random-seed.service systemd-bootctl.socket systemd-hostnamed.socket systemd-tmpfiles-clean.timer
+proc-sys-fs-binfmt_misc.automount
 """.split()
+MASKED_GENERATORS = """
+systemd-cryptsetup-generator systemd-getty-generator systemd-gpt-auto-generator systemd-hibernate-resume-generator
+systemd-import-generator systemd-integritysetup-generator systemd-rc-local-generator systemd-run-generator
+systemd-ssh-generator systemd-system-update-generator systemd-sysv-generator systemd-tpm2-generator
+""".split()
+NETWORK_UNIT = """
+[Unit]
+Description=Static address in QEMU's user network
+DefaultDependencies=no
+After=systemd-modules-load.service sys-subsystem-net-devices-eth0.device
+Wants=sys-subsystem-net-devices-eth0.device network.target
+Before=network.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/ip link set eth0 up
+ExecStart=/usr/bin/ip address replace 10.0.2.15/24 dev eth0
+ExecStart=/usr/bin/ip route replace default via 10.0.2.2
+"""
+COLDPLUG = "[Service]\nExecStart=\nExecStart=-udevadm trigger --action=add --subsystem-match=block"
 
 AGENT = r"""
 # The guest's end of the command channel: one request a line (number, base64), one answer a line.
@@ -92,6 +114,7 @@ done
 AGENT_UNIT = """
 [Unit]
 Description=Command channel of the test lab
+ConditionPathExists=!/etc/initrd-release
 After=local-fs.target dbus.socket
 Conflicts=shutdown.target
 Before=shutdown.target
@@ -156,7 +179,7 @@ def kernel_image():
 INITRD_FILES = {
     "etc/modules-load.d/lab.conf": INITRD_DRIVERS.replace(" ", "\n") + "\n",
     "etc/systemd/system/systemd-udev-trigger.service.d/lab.conf":
-        "[Service]\nExecStart=\nExecStart=-udevadm trigger --action=add --subsystem-match=block\n",
+        COLDPLUG + "\n",
     # What dracut's emergency handling does on ACL, without its shell scripts.
     "etc/systemd/system/emergency.service.d/lab.conf":
         "[Unit]\nConditionKernelCommandLine=rd.emergency=reboot\n"
@@ -296,7 +319,8 @@ def guest_image(folder, version, *, usr_changes=None, with_gybe=True, cmdline_ex
         cmdline += f" gybe.lab={trouble}"
     release_file, ird = folder / "os-release", initrd()
     release_file.write_text(os_release(version))
-    uki_name = f"vmlinuz-{kernel_version()}.efi"
+    # ACL's form of the name; Debian's own has a '+' in it, which could be taken for a boot counter
+    uki_name = f"vmlinuz-{kernel_version().split('+')[0]}-1.azl3.efi"
     plain = folder / "uki"
     in_tree("toolchain", ["ukify", "build", "--linux", f"/boot/vmlinuz-{kernel_version()}", "--initrd", ird,
                           "--cmdline", cmdline, "--os-release", f"@{release_file}", "--uname", kernel_version(),
@@ -343,6 +367,10 @@ def _root_stage(folder, root_changes):
         if path.is_symlink() or path.exists():
             path.unlink()
         path.symlink_to("/dev/null")
+    generators = stage / "etc/systemd/system-generators"
+    generators.mkdir(parents=True)
+    for name in MASKED_GENERATORS:
+        (generators / name).symlink_to("/dev/null")
     in_tree("toolchain", ["systemd-sysusers", f"--root={stage}"], binds=[folder])
     for unit in sorted((stage / "usr/lib/systemd/system").glob("gybe*")):
         in_tree("toolchain", ["systemctl", f"--root={stage}", "preset", unit.name], binds=[folder])
@@ -350,12 +378,19 @@ def _root_stage(folder, root_changes):
         "etc/os-release": None,
         "etc/hostname": "lab\n",
         "etc/machine-id": "6779626500000000000000000000001a\n",
-        "etc/fstab": f"PARTUUID={ESP_ID} /boot vfat umask=0077,nofail 0 0\n",
+        "etc/fstab": f"PARTUUID={ESP_ID} /boot vfat umask=0077 0 0\n",
+        "etc/systemd/system/systemd-udev-trigger.service.d/lab.conf":
+            COLDPLUG + " --subsystem-match=net --subsystem-match=virtio-ports\n",
+        "etc/systemd/system/lab-network.service": NETWORK_UNIT,
+        "etc/modules-load.d/lab.conf": "virtio_net\nvirtio_console\nvfat\nnls_ascii\nefivarfs\n",
         "etc/systemd/journald.conf.d/lab.conf": "[Journal]\nStorage=persistent\nRuntimeMaxUse=8M\nSystemMaxUse=32M\n",
         "etc/systemd/system.conf.d/lab.conf": "[Manager]\nRuntimeWatchdogSec=30\nDefaultTimeoutStopSec=15\n",
         **(root_changes or {}),
     })
     (stage / "etc/os-release").symlink_to("../usr/lib/os-release")
+    wants = system / "multi-user.target.wants"
+    wants.mkdir(exist_ok=True)
+    (wants / "lab-network.service").symlink_to("../lab-network.service")
     shutil.rmtree(stage / "usr")
     for name in ("usr", "boot", "efi", "oem", "proc", "sys", "dev", "run", "tmp"):
         path = stage / name

@@ -209,7 +209,7 @@ def copy_files_script(disk, offset, files):
         for parent in reversed(Path(name).parents[:-1]):
             if parent not in folders:
                 folders.add(parent)
-                lines.append(f"mmd -D s -i '{disk}@@{offset}' '::/{parent}'")
+                lines.append(f"mmd -D s -i '{disk}@@{offset}' '::/{parent}' || :")     # may be there already
     for name, source in files.items():
         lines.append(f"mcopy -o -i '{disk}@@{offset}' '{source}' '::/{name}'")
     return "\n".join(lines)
