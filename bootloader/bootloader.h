@@ -39,6 +39,7 @@ typedef struct BootState {
         char selected[BOOT_NAME_MAX];      /* LoaderEntrySelected, counter kept */
         char oneshot[BOOT_NAME_MAX];       /* LoaderEntryOneShot, "" unset */
         bool has_loader_info;              /* booted through sd-boot */
+        bool has_staged;                   /* an update's boot files lie under their inert names */
         uint64_t features;                 /* LoaderFeatures, 0 unknown */
         bool secure_boot;
 } BootState;

@@ -9,7 +9,6 @@
 #include "base/str.h"
 
 #include <errno.h>
-#include <fcntl.h>
 
 #define CONFIG_FILE_MAX (256u * 1024u) /* hand-written; a page is long */
 
@@ -219,42 +218,26 @@ static int take_trust(const Json *root, Config *c, Why *why)
         return 0;
 }
 
-/* A path in the configuration is a path of the host. In a host made of files it lies below the root; where it does not, it
- * is taken as the caller's own path, so that a sandbox may use a certificate from outside. */
-static int take_path(const Env *env, const Json *object, const char *key, const char *what, char **ret, Why *why)
-{
-        _cleanup_(close_fdp) int fd = -1;
-        _cleanup_(free_charp) char *path = NULL;
-        int r = take_str(object, key, what, NULL, &path, why);
-
-        if (r < 0 || !path)
-                return r;
-        if (!env_is_real(env))
-                fd = env_open_path(env, path, O_PATH, 0);
-        *ret = fd >= 0 ? env_host_path(env, path) : TAKE(path);
-        return *ret ? 0 : -ENOMEM;
-}
-
-static int take_http(const Env *env, const Json *root, FetchOptions *o, Why *why)
+static int take_http(const Json *root, FetchOptions *o, Why *why)
 {
         const Json *http;
         int r;
 
         r = take_section(root, "http", &http, why);
         if (r >= 0)
-                r = take_path(env, http, "ca", "http.ca", &o->ca, why);
+                r = take_str(http, "ca", "http.ca", NULL, &o->ca, why);
         if (r >= 0)
-                r = take_path(env, http, "certificate", "http.certificate", &o->certificate, why);
+                r = take_str(http, "certificate", "http.certificate", NULL, &o->certificate, why);
         if (r >= 0)
-                r = take_path(env, http, "key", "http.key", &o->key, why);
+                r = take_str(http, "key", "http.key", NULL, &o->key, why);
         if (r >= 0)
-                r = take_path(env, http, "bearerFile", "http.bearerFile", &o->bearer_file, why);
+                r = take_str(http, "bearerFile", "http.bearerFile", NULL, &o->bearer_file, why);
         if (r >= 0)
                 r = take_str(http, "proxy", "http.proxy", NULL, &o->proxy, why);
         return r;
 }
 
-static int take_all(const Env *env, const Json *root, Config *c, Why *why)
+static int take_all(const Json *root, Config *c, Why *why)
 {
         const Json *version, *image;
         uint64_t log = COSI_WINDOW_DEFAULT;
@@ -267,7 +250,7 @@ static int take_all(const Env *env, const Json *root, Config *c, Why *why)
             (r = take_str(version, "path", "version.path", "/etc/os-release", &c->version_path, why)) < 0 ||
             (r = take_str(version, "key", "version.key", "VERSION_ID", &c->version_key, why)) < 0 ||
             (r = take_disk(root, &c->slots, why)) < 0 || (r = take_source(root, c, why)) < 0 ||
-            (r = take_trust(root, c, why)) < 0 || (r = take_http(env, root, &c->http, why)) < 0 ||
+            (r = take_trust(root, c, why)) < 0 || (r = take_http(root, &c->http, why)) < 0 ||
             (r = take_section(root, "image", &image, why)) < 0)
                 return r;
         r = json_get_u64(image, "maxWindowLog", &log);
@@ -292,7 +275,7 @@ int config_load(const Env *env, Config *ret, Why *why)
                 if (r < 0)
                         return r;
         }
-        r = take_all(env, merged, &c, why);
+        r = take_all(merged, &c, why);
         if (r < 0)
                 return r;
         *ret = c;

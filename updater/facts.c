@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
@@ -189,4 +190,62 @@ int host_require(const Host *h, Why *why)
 const SlotRecord *host_running_record(const Host *h)
 {
         return h->running.roothash[0] ? trust_state_slot(&h->trust, h->running.roothash) : NULL;
+}
+
+static bool entry_published(const Host *h, const char *entry)
+{
+        return entry && boot_entry_find(&h->boot_state, entry) != NULL;
+}
+
+int host_recovery_facts(Host *h, RecoveryFacts *ret, Why *why)
+{
+        const Journal *j = &h->journal;
+        const char *entry = j->entry ? j->entry : h->has_intent ? h->intent.entry : NULL;
+        const char *target = j->roothash[0] ? j->roothash : h->has_intent ? h->intent.roothash : "";
+        RecoveryFacts f = {
+                .running_slot = h->running.known ? (int) h->running.slot : -1,
+                .running_in_trust = host_running_record(h) != NULL,
+                .oneshot_set = entry && h->boot_state.oneshot[0] && boot_name_equal(h->boot_state.oneshot, entry),
+                .entry_published = entry_published(h, entry),
+                .staged_files_present = h->boot_state.has_staged,
+                .spare_verifies = -1, /* reading a whole slot at every verb costs more than it tells; finalize reads it */
+                .intent_present = h->has_intent && streq0(h->intent.update_id, j->update_id),
+        };
+        int r = 0;
+
+        memcpy(f.running_roothash, h->running.roothash, sizeof(f.running_roothash));
+        if (h->boot_id)
+                (void) snprintf(f.boot_id, sizeof(f.boot_id), "%s", h->boot_id);
+        if (target[0])
+                r = deadline_fired(h->env, target, NULL, why);
+        if (r < 0)
+                return r;
+        f.deadline_fired = r > 0;
+        *ret = f;
+        return 0;
+}
+
+int host_foresee(Host *h, Why *why)
+{
+        RecoveryFacts facts = { 0 };
+        Recovery rec = { 0 };
+        char *message;
+        int r;
+
+        r = host_recovery_facts(h, &facts, why);
+        if (r < 0)
+                return r;
+        recovery_decide(&h->journal, h->journal_lost, h->has_intent ? &h->intent : NULL, &facts, h->policy.attempts, &rec);
+        if (rec.reason == REASON_NONE || rec.reason == h->journal.reason)
+                return 0;
+        message = strdup(rec.means);
+        if (!message)
+                return -ENOMEM;
+        free(h->journal.message);
+        h->journal.message = message;
+        h->journal.phase = rec.phase;
+        h->journal.reason = rec.reason;
+        if (rec.close)
+                h->journal.outcome = rec.outcome;
+        return 0;
 }

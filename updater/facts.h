@@ -50,6 +50,8 @@ int host_refresh_boot(Host *host, Why *why);
 /* Disk, layout, running slot and boot loader are all known; else the first sentence of those that are not. */
 int host_require(const Host *host, Why *why);
 
+/* What the next verb will find, without writing it: phase, reason and message of the journal in memory. */
+int host_foresee(Host *host, Why *why);
 int host_recovery_facts(Host *host, RecoveryFacts *ret, Why *why);
 /* The record of the running slot in trust.json, NULL when it was never adopted. */
 const SlotRecord *host_running_record(const Host *host);

@@ -107,6 +107,8 @@ static int verb_status(Cli *cli, Why *why)
         _cleanup_(host_done) Host host = { 0 };
         int r = host_open(&cli->env, cli->disk, &host, why);
 
+        if (r >= 0)
+                r = host_foresee(&host, why);
         if (r < 0)
                 return r;
         if (cli->json) {

@@ -124,8 +124,8 @@ static int launch(Update *u, const BootPlan *plan, Why *why)
         _cleanup_(json_unrefp) Json *more = NULL;
         int r;
 
-        if (!u->recovery.counted)
-                j->attempt++;
+        j->attempt++;
+        j->reason = REASON_NONE; /* an earlier verdict must not speak against this try */
         if ((r = write_intent(u, why)) < 0 ||
             (u->host.policy.deadline_sec > 0 &&
              (r = deadline_arm(u->env, j->roothash, u->host.policy.deadline_sec, why)) < 0))
@@ -138,8 +138,14 @@ static int launch(Update *u, const BootPlan *plan, Why *why)
         if ((r = update_save(u, why)) < 0 || (r = ops->arm(boot, j->entry, why)) < 0)
                 return r;
         j->armed = true;
-        if ((r = update_save(u, why)) < 0)
+        r = update_save(u, why);
+        if (r < 0) {
+                /* What is armed is remembered as armed, or it is not armed. */
+                Why ignored = { 0 };
+
+                (void) ops->disarm(boot, j->entry, &ignored);
                 return r;
+        }
         more = json_new_object();
         json_set_str(more, "entry", j->entry);
         json_set_u64(more, "attempt", j->attempt);
@@ -314,18 +320,15 @@ static int give_up_trial(Update *u, Why *why)
         return 0;
 }
 
+/* The word is written before the first thing it undoes; undoing is recovery's work, also when it is interrupted. */
 static int take_back(Update *u, Why *why)
 {
         Journal *j = &u->host.journal;
         int r;
 
-        r = update_unarm(u, why);
-        if (r < 0)
-                return r;
-        j->phase = j->rollback ? PHASE_IDLE : PHASE_STAGED;
-        j->armed = false;
-        j->attempt -= j->attempt > 0; /* it was never booted */
-        if ((r = update_save(u, why)) < 0 || (r = update_record(u, "disarmed", NULL, why)) < 0)
+        j->reason = REASON_OPERATOR;
+        if ((r = update_save(u, why)) < 0 || (r = update_record(u, "rollback-asked", NULL, why)) < 0 ||
+            (r = update_recover(u, why)) < 0)
                 return r;
         update_say(u, "%s is not tried at the next boot any more%s", j->version ? j->version : "The update",
                    j->phase == PHASE_STAGED ? "; it stays staged" : "");

@@ -27,56 +27,77 @@ int update_unarm(Update *u, Why *why)
         return host_refresh_boot(&u->host, why);
 }
 
-/* The tried entry goes out of the loader's sight, proved bad or not. */
-static int take_entry_back(Update *u, const Recovery *rec, Why *why)
+/* The journal is lost, the intent is not: it says enough to judge what runs, and to put away what does not. */
+static int journal_from_intent(const Intent *i, Journal *j)
 {
-        const BootOps *ops = u->host.boot->ops;
+        journal_begin(j);
+        j->slot = i->slot;
+        j->attempt = i->attempt;
+        memcpy(j->roothash, i->roothash, sizeof(j->roothash));
+        memcpy(j->uki_sha256, i->uki_sha256, sizeof(j->uki_sha256));
+        j->update_id = i->update_id ? strdup(i->update_id) : NULL;
+        j->entry = i->entry ? strdup(i->entry) : NULL;
+        j->version = strdup("unknown");
+        return (i->update_id && !j->update_id) || (i->entry && !j->entry) || !j->version ? -ENOMEM : 0;
+}
+
+/* What the decision asks of the boot loader, the quarantine and /etc. The quarantine is written first: whatever interrupts
+ * the rest, an image that was proved bad is not tried again. The entry of a rollback belongs to a committed slot and stays. */
+static int carry_out(Update *u, const Recovery *rec, Why *why)
+{
         Journal *j = &u->host.journal;
         int r;
 
+        if (rec->quarantine &&
+            (r = quarantine_add(u->env, j->roothash, j->uki_sha256, j->version, rec->reason, j->message, why)) < 0)
+                return r;
+        if (!rec->disarm)
+                return 0;
         r = update_unarm(u, why);
-        if (r < 0 || !rec->quarantine)
+        if (r < 0 || !rec->close || j->rollback || !j->entry)
                 return r;
-        if (j->entry && (r = ops->condemn(u->host.boot, j->entry, why)) < 0)
-                return r;
-        return quarantine_add(u->env, j->roothash, j->uki_sha256, j->version, rec->reason, j->message, why);
+        return u->host.boot->ops->condemn(u->host.boot, j->entry, why);
 }
 
-static const char *reason_sentence(Reason reason)
-{
-        static const char *const sentences[_REASON_MAX] = {
-                [REASON_TARGET_BOOTED] = "the new slot booted and is on trial",
-                [REASON_FIRMWARE_FALLBACK] = "the new slot did not come up; the machine came back to the old one",
-                [REASON_HEALTH_FALLBACK] = "the new slot failed its health checks; the machine came back to the old one",
-                [REASON_NEVER_REBOOTED] = "the update was finalized but the machine was not rebooted",
-                [REASON_INTERRUPTED_STAGE] = "staging was interrupted; the spare slot is incomplete",
-                [REASON_REIMAGED] = "the disk was replaced; what the journal remembers is about another installation",
-                [REASON_WRONG_SLOT] = "the machine booted something else than the update or the slot before it",
-                [REASON_JOURNAL_LOST] = "the journal could not be read; the disk and the boot intent decide",
-                [REASON_POWER_LOSS_RETRY] = "the new slot did not come up and nothing proves it bad; it may be tried again",
-                [REASON_DEADLINE] = "the new slot was not committed in time; the machine came back to the old one",
-                [REASON_OPERATOR] = "an operator decided",
-        };
-
-        return (unsigned) reason < _REASON_MAX && sentences[reason] ? sentences[reason] : "nothing unusual";
-}
-
-static int remember(Update *u, const Recovery *rec, Why *why)
+static int remember(Update *u, const Recovery *rec, Phase before, Why *why)
 {
         _cleanup_(json_unrefp) Json *more = json_new_object();
+        _cleanup_(free_charp) char *evidence = NULL;
         Journal *j = &u->host.journal;
         int r;
 
         json_set_str(more, "reason", reason_name(rec->reason));
         json_set_str(more, "message", j->message);
-        if (rec->outcome != OUTCOME_NONE)
+        json_set_str(more, "from", phase_name(before));
+        json_set_str(more, "to", phase_name(rec->phase));
+        if (rec->close)
                 json_set_str(more, "outcome", outcome_name(rec->outcome));
         if (rec->quarantine)
                 json_set_bool(more, "quarantined", true);
         if (j->attempt > 0)
                 json_set_u64(more, "attempt", j->attempt);
-        r = update_record(u, "recovered", more, why);
-        return r < 0 ? r : update_save(u, why);
+        r = j->roothash[0] ? deadline_fired(u->env, j->roothash, &evidence, why) : 0;
+        if (r < 0)
+                return r;
+        json_set_str(more, "evidence", evidence);
+        if ((r = update_record(u, "recovered", more, why)) < 0 || (r = update_save(u, why)) < 0)
+                return r;
+        return evidence && rec->close ? deadline_forget(u->env, why) : 0;
+}
+
+/* The sentence people read. What a failing check said explains more than the name of the scenario. */
+static int tell(Journal *j, const Recovery *rec)
+{
+        char *message;
+
+        if (rec->reason == REASON_NONE || (rec->reason == REASON_HEALTH_FALLBACK && j->message))
+                return 0;
+        message = strdup(rec->means);
+        if (!message)
+                return -ENOMEM;
+        free(j->message);
+        j->message = message;
+        return 0;
 }
 
 int update_recover(Update *u, Why *why)
@@ -84,7 +105,7 @@ int update_recover(Update *u, Why *why)
         Journal *j = &u->host.journal;
         RecoveryFacts facts = { 0 };
         Recovery rec = { 0 };
-        bool moved;
+        Phase before = j->phase;
         int r;
 
         r = host_recovery_facts(&u->host, &facts, why);
@@ -93,31 +114,28 @@ int update_recover(Update *u, Why *why)
         recovery_decide(j, u->host.journal_lost, u->host.has_intent ? &u->host.intent : NULL, &facts,
                         u->host.policy.attempts, &rec);
         u->recovery = rec;
-        moved = rec.phase != j->phase || rec.close || rec.quarantine;
-        if (!moved && !u->host.journal_lost)
+        if (rec.phase == before && !rec.close && !rec.quarantine && !rec.disarm && !u->host.journal_lost &&
+            (rec.reason == REASON_NONE || rec.reason == j->reason))
                 return 0;
-        log_debug("recovery: %s -> %s, %s", phase_name(j->phase), phase_name(rec.phase), reason_name(rec.reason));
+        log_debug("recovery: %s -> %s, %s: %s", phase_name(before), phase_name(rec.phase), reason_name(rec.reason), rec.means);
 
-        if (rec.reason != REASON_NONE) {
-                char *message = strdup(reason_sentence(rec.reason));
-
-                if (!message)
-                        return -ENOMEM;
-                free(j->message);
-                j->message = message;
-        }
-        if (u->host.journal_lost && u->host.has_intent && (r = journal_from_intent(&u->host.intent, j)) < 0)
+        if (u->host.has_intent && (u->host.journal_lost || before == PHASE_IDLE) && rec.reason == REASON_JOURNAL_LOST &&
+            (r = journal_from_intent(&u->host.intent, j)) < 0)
                 return r;
-        /* Back on the old slot, whatever the reason: the tried entry must not stay where the loader finds it. */
-        if (rec.phase < PHASE_FINALIZED && j->entry && !facts.oneshot_set)
-                r = take_entry_back(u, &rec, why);
-        if (r < 0)
+        if ((r = tell(j, &rec)) < 0 || (r = carry_out(u, &rec, why)) < 0)
                 return r;
         j->phase = rec.phase;
-        j->reason = rec.reason;
+        j->armed = j->armed && rec.phase >= PHASE_FINALIZED;
+        if (rec.reason != REASON_NONE)
+                j->reason = rec.reason;
         if (rec.close)
                 j->outcome = rec.outcome;
+        if (rec.counted && j->attempt > 0)
+                j->attempt--; /* counted when it was armed, but never booted */
+        if (u->host.journal_lost && u->host.journal.lost_because)
+                update_say(u, "%s", u->host.journal.lost_because);
         u->host.journal_lost = false;
-        update_say(u, "%s: %s", reason_name(rec.reason), reason_sentence(rec.reason));
-        return remember(u, &rec, why);
+        if (rec.reason != REASON_NONE)
+                update_say(u, "%s: %s", reason_name(rec.reason), rec.means);
+        return remember(u, &rec, before, why);
 }

@@ -544,9 +544,11 @@ static int synthesize_release(Stage *s, Why *why)
 
         if (!version)
                 version = strdup("unknown");
-        if (!version)
-                return -ENOMEM;
         rel->version = version;
+        rel->arch = strdup(s->cosi.arch);
+        rel->product = strdup(s->u->host.config.product);
+        if (!rel->version || !rel->arch || !rel->product)
+                return -ENOMEM;
         memcpy(rel->usr.roothash, s->cosi.usr->roothash, sizeof(rel->usr.roothash));
         rel->usr.data_size = s->cosi.usr->image.uncompressed_size;
         if (s->cosi.usr->inline_verity)
@@ -646,34 +648,32 @@ static int journal_revocations(Update *u, Journal *j)
 }
 
 /* A new transaction replaces what the journal said; unknown fields of another gybe version survive. */
-static int journal_begin(Stage *s, Journal *ret)
+static int begin_journal(Stage *s, Journal *j)
 {
         Update *u = s->u;
         const Release *rel = &u->release;
-        Journal j = { .phase = PHASE_TRUSTED, .slot_dirty = true };
         char id[37];
         int r;
 
-        j.unknown = json_ref(u->host.journal.unknown);
+        journal_begin(j);
         r = uuid_random(id);
-        if (r < 0 || (r = copy_str(&j.update_id, id)) < 0 || (r = copy_str(&j.version, rel->version)) < 0 ||
-            (r = copy_str(&j.product, rel->product)) < 0 ||
-            (r = copy_str(&j.release_sha256, u->has_release ? u->release_sha256 : NULL)) < 0 ||
-            (r = copy_str(&j.source, u->source_text)) < 0 || (r = journal_files(s, &j)) < 0 ||
-            (r = journal_revocations(u, &j)) < 0) {
-                journal_done(&j);
+        if (r < 0 || (r = copy_str(&j->update_id, id)) < 0 || (r = copy_str(&j->version, rel->version)) < 0 ||
+            (r = copy_str(&j->product, rel->product)) < 0 ||
+            (r = copy_str(&j->release_sha256, u->has_release ? u->release_sha256 : NULL)) < 0 ||
+            (r = copy_str(&j->source, u->source_text)) < 0 || (r = journal_files(s, j)) < 0 ||
+            (r = journal_revocations(u, j)) < 0)
                 return r;
-        }
-        j.serial = rel->serial;
-        j.floor_serial = rel->floor_serial;
-        j.issued = rel->issued;
-        j.slot = *slot_name(s->target);
-        j.data_size = rel->usr.data_size;
-        j.hash_size = rel->usr.hash_size;
-        memcpy(j.roothash, rel->usr.roothash, sizeof(j.roothash));
-        memcpy(j.uki_sha256, stage_uki(s)->sha256, sizeof(j.uki_sha256));
-        memcpy(j.running_roothash, u->host.running.roothash, sizeof(j.running_roothash));
-        *ret = j;
+        j->phase = PHASE_TRUSTED;
+        j->slot_dirty = true;
+        j->serial = rel->serial;
+        j->floor_serial = rel->floor_serial;
+        j->issued = rel->issued;
+        j->slot = *slot_name(s->target);
+        j->data_size = rel->usr.data_size;
+        j->hash_size = rel->usr.hash_size;
+        memcpy(j->roothash, rel->usr.roothash, sizeof(j->roothash));
+        memcpy(j->uki_sha256, stage_uki(s)->sha256, sizeof(j->uki_sha256));
+        memcpy(j->running_roothash, u->host.running.roothash, sizeof(j->running_roothash));
         return 0;
 }
 
@@ -697,16 +697,14 @@ static int supersede(Update *u, Why *why)
 static int stage_begin(Stage *s, Why *why)
 {
         Update *u = s->u;
-        Journal j = { 0 };
         int r;
 
         if ((r = supersede(u, why)) < 0 || (r = adopt_running(u, why)) < 0 || (r = trust_state_save(u->env, &u->host.trust, why)) < 0 ||
             (r = u->host.boot->ops->prove_default(u->host.boot, (int) u->host.running.slot, why)) < 0)
                 return r;
-        r = journal_begin(s, &j);
+        r = begin_journal(s, &u->host.journal);
         if (r < 0)
                 return fail_errno(why, r, WHY_HOST, "starting a transaction");
-        journal_move(&u->host.journal, &j);
         r = update_save(u, why);
         return r < 0 ? r : u->host.boot->ops->retire(u->host.boot, (int) s->target, why);
 }
