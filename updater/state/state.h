@@ -161,10 +161,9 @@ typedef struct Recovery {
         Reason reason;   /* REASON_NONE: nothing unusual */
         bool quarantine; /* proved bad, or attempts used up: write it before anything else */
         bool retry;      /* another attempt is allowed: finalize again, which counts one more */
-        bool counted; /* the attempt in the journal was counted but not spent: finalize again without counting
-                       */
-        bool disarm;  /* a one-shot, intent or deadline may be left over: take them away before going on */
-        bool close;   /* the transaction is over: outcome below goes to history */
+        bool counted;    /* the attempt in the journal was counted and certainly not spent: take it off again */
+        bool disarm;     /* a one-shot, intent or deadline may be left over: take them away before going on */
+        bool close;      /* the transaction is over: outcome below goes to history */
         Outcome outcome;
         const char *means; /* one line for history and status: what this scenario is; static */
 } Recovery;
@@ -173,6 +172,8 @@ typedef struct Recovery {
  * to write when. */
 void recovery_decide(const Journal *journal, bool journal_lost, const Intent *intent,
                      const RecoveryFacts *facts, unsigned attempts, Recovery *ret);
+/* The table itself, for the man page and the test: 1 and the i-th row's answer, 0 behind the last. */
+int recovery_row(size_t i, Recovery *ret);
 
 /* --- history: append-only, hash-chained --- */
 
