@@ -13,8 +13,12 @@
 #include <unistd.h>
 
 static const Verb verbs[] = {
+        { "keygen", "makes keys and a first root.json", verb_keygen },
+        { "root", "makes, rotates and countersigns root.json", verb_root },
         { "build", "makes a COSI from parts or from a disk image", verb_build },
         { "verity", "says the root hash of a /usr image", verb_verity },
+        { "sign", "writes or extends X.release.json", verb_sign },
+        { "publish", "maintains a feed", verb_publish },
 };
 
 typedef struct Arguments {

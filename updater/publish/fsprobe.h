@@ -7,7 +7,8 @@
 #include "base/mem.h"
 
 #define FS_PROBE_SIZE                                                                                        \
-        (128u * 1024u) /* the first bytes of the image; btrfs keeps its superblock at 64 KiB                 \
+        (128u *                                                                                              \
+         1024u) /* the first bytes of the image; btrfs keeps its superblock at 64 KiB                 \
                         */
 
 typedef struct FsFacts {

@@ -50,3 +50,80 @@ int publish_build(const Env *env, const BuildOptions *options, Meter *meter, Jso
  * use. tree (may be NULL): write the hash image there. */
 int publish_verity(const char *usr, const char *salt, const char *uuid, const char *tree, unsigned workers,
                    Meter *meter, Json **ret, Why *why);
+
+/* --- keys and roots --- */
+
+typedef struct KeygenOptions {
+        const char *dir;
+        char **algs; /* NULL: ecdsa-p384 */
+        uint64_t root_signers, root_threshold, release_signers, release_threshold;
+        bool feed_key;
+        uint64_t valid; /* seconds */
+} KeygenOptions;
+
+/* gybe.keygen/1: the files */
+int publish_keygen(const Env *env, const KeygenOptions *options, Json **ret, Why *why);
+
+typedef struct RootOptions {
+        const char *from; /* rotate: the root it follows; NULL: a new one */
+        const char *output;
+        char **root_keys, **release_keys, **feed_keys; /* PEM files, public halves suffice */
+        char **signers;                                /* "ID=PEM,PEM": release signers of several keys */
+        char **remove;                                 /* keyids */
+        char **require_algs;
+        uint64_t root_threshold, release_threshold, feed_threshold; /* 0: as it was, or 1 */
+        uint64_t expires;                                           /* absolute */
+        char **keys;                                                /* sign with these */
+} RootOptions;
+
+/* gybe.root-edit/1: version, signatures and whether they suffice (warnings say what is missing) */
+int publish_root_make(const Env *env, const RootOptions *options, Json **ret, Why *why);
+
+/* --- signatures on any envelope: root, release, index --- */
+
+typedef struct SignatureOptions {
+        const char *file;
+        char **keys;
+        const char *public, *signature; /* a signature that an HSM made over the --pae bytes (raw file) */
+        const char *pae;                /* write these bytes there instead of signing */
+} SignatureOptions;
+
+/* gybe.signatures/1 */
+int publish_add_signature(const SignatureOptions *options, Json **ret, Why *why);
+
+/* --- release files --- */
+
+typedef struct SignOptions {
+        const char *cosi;   /* a local file */
+        const char *output; /* NULL: X.release.json beside X.cosi */
+        const char *product, *version, *notes, *ostree_commit;
+        char **channels;
+        bool has_serial;
+        uint64_t serial, floor_serial, minimum_serial;
+        uint64_t issued;  /* 0: now, or what the existing file says */
+        uint64_t expires; /* 0: issued + valid */
+        uint64_t valid;   /* seconds */
+        char **revoke_serials, **revoke_roothashes;
+        char **keys;
+} SignOptions;
+
+/* gybe.sign/1: file, whether it was new, signatures. Where the file exists with the same payload its
+ * signatures stay and those of these keys are added or replaced; a different payload starts over and says so
+ * in warnings. */
+int publish_sign(const Env *env, const SignOptions *options, Json **ret, Why *why);
+
+/* --- feeds --- */
+
+typedef struct FeedOptions {
+        const char *dir;
+        char **cosis;    /* local; each with its release file beside it */
+        char **channels; /* these point to the new release; NULL: those the release names */
+        char **remove;   /* versions that leave the index (files stay) */
+        char **roots;    /* root.json files to be served as root.N.json */
+        char **keys;
+        uint64_t valid; /* seconds */
+} FeedOptions;
+
+/* gybe.publish/1: what was copied, the index's serial. Nothing to change is success; without COSIs the index
+ * is renewed. */
+int publish_feed(const Env *env, const FeedOptions *options, Meter *meter, Json **ret, Why *why);

@@ -22,3 +22,7 @@ typedef struct Verb {
 
 int verb_build(Cli *cli, Why *why);
 int verb_verity(Cli *cli, Why *why);
+int verb_keygen(Cli *cli, Why *why);
+int verb_root(Cli *cli, Why *why);
+int verb_sign(Cli *cli, Why *why);
+int verb_publish(Cli *cli, Why *why);
