@@ -16,7 +16,7 @@ sits in its shell or menu; `silent` nothing more happened before the time was up
 
 As a program, for the power-cut test and for hands:
 
-    probe.py boot DISK [--vars JSON | --store FILE] [--boots N] [--json]    boot a disk that has fake UKIs inside
+    probe.py boot DISK [--vars JSON | --store FILE] [--boots N] [--json]    boot a disk, real kernels made fake
     probe.py uki OUT --cmdline C --version V                            make a fake UKI
     probe.py addon OUT --cmdline C                                      make an addon
 
@@ -30,13 +30,13 @@ import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import diskfile
 import machine as vm
 from machine import CACHE, HERE, MachineError, in_tree
 
@@ -165,29 +165,17 @@ def truncated(path, where="kernel"):
     data = Path(path).read_bytes()
 
     def make(out):
-        start, size = pe_section(data, ".linux")
+        start, size, _ = diskfile.pe_sections(data)[".linux"]
         if where == "kernel":
             out.write_bytes(data[:start + size // 2 // 512 * 512])
         elif where == "early":
-            out.write_bytes(data[:pe_section(data, ".osrel")[0] // 2 // 512 * 512])
+            out.write_bytes(data[:diskfile.pe_sections(data)[".osrel"][0] // 2 // 512 * 512])
         elif where == "zeroed":
             out.write_bytes(data[:start] + bytes(size) + data[start + size:])
         else:
             raise ValueError(where)
 
     return _cached("truncated", [hashlib.sha256(data).hexdigest(), where], make)
-
-
-def pe_section(data, name):
-    """(file offset, size in the file) of a PE section."""
-    header = struct.unpack_from("<I", data, 0x3c)[0]
-    count, optional = struct.unpack_from("<H12xH", data, header + 6)
-    table = header + 24 + optional
-    for i in range(count):
-        label, _, _, size, start = struct.unpack_from("<8sIIII", data, table + 40 * i)
-        if label.rstrip(b"\0").decode() == name:
-            return start, size
-    raise MachineError(f"no section {name}")
 
 
 # The disk ------------------------------------------------------------------------------------------------------------
@@ -241,11 +229,39 @@ def esp(disk, files, *, loader_conf="timeout 0\n", sign=None, removable=True):
     return disk
 
 
-def esp_files(disk, offset=ESP_START * 512):
+def esp_files(disk):
     """Paths of all files on the ESP of a disk."""
-    text = in_tree("toolchain", ["mdir", "-b", "-/", "-i", f"{disk}@@{offset}", "::"], binds=[Path(disk).parent],
-                   capture=True).decode()
-    return {line[3:] for line in text.splitlines() if line.startswith("::/") and not line.endswith("/")}
+    image = diskfile.Image(disk)
+    try:
+        return {e.path for e in diskfile.Fat(image, diskfile.esp_of(image).start).walk() if not e.folder}
+    finally:
+        image.close()
+
+
+def put_fake_kernels(disk):
+    """Overwrites, in place, the .linux section of every whole UKI on a disk's ESP with the fake kernel: so a disk with
+    real kernels can be asked the probe tier's question, its FAT untouched. A torn UKI stays as it is."""
+    image, fake, count = diskfile.Image(disk), kernel().read_bytes(), 0
+    fat = diskfile.Fat(image, diskfile.esp_of(image).start)
+    with open(disk, "r+b") as f:
+        for path, entry in fat.files().items():
+            if not re.fullmatch(r"efi/linux/[^/]*\.efi", path):
+                continue
+            try:
+                data, extents = fat.content(entry), fat.extents(entry)
+                at, size, _ = diskfile.pe_sections(data)[".linux"]
+            except (diskfile.DiskError, KeyError):
+                continue
+            if at + size > len(data) or data[at:at + 2] != b"MZ" or len(fake) > size:
+                continue
+            new, done = data[:at] + fake + bytes(size - len(fake)) + data[at + size:], 0
+            for offset, length in extents:
+                f.seek(offset)
+                f.write(new[done:done + length])
+                done += length
+            count += 1
+    image.close()
+    return count
 
 
 # The question --------------------------------------------------------------------------------------------------------
@@ -294,9 +310,10 @@ def boot(disk, variables, *, boots=1, seconds=None, secure_boot=False, bootindex
     return seen
 
 
-def boot_copy(image, *, store=None, variables=None, boots=1, secure_boot=False, seconds=None):
+def boot_copy(image, *, store=None, variables=None, boots=1, secure_boot=False, seconds=None, fake=True):
     """The same for an image that must not change: a whole disk, or a bare FAT that is wrapped into one. `variables` is
-    {name: bytes} over an empty store, `store` a variable store to copy."""
+    {name: bytes} over an empty store, `store` a variable store to copy. `fake` puts fake kernels into its UKIs (not
+    under Secure Boot, whose signatures would not survive)."""
     folder = vm.work_folder("gybe-probe.")
     try:
         disk, own = folder / "disk", folder / "vars.fd"
@@ -315,6 +332,8 @@ def boot_copy(image, *, store=None, variables=None, boots=1, secure_boot=False, 
             vm.new_variables(own)
         if variables:
             vm.set_variables(own, variables)
+        if fake and not secure_boot:
+            put_fake_kernels(disk)
         return boot(disk, own, boots=boots, secure_boot=secure_boot, seconds=seconds)
     finally:
         shutil.rmtree(folder)
