@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Runs the operator's and the vendor's checks and reports what they said. It knows exit codes and time limits; what a failure
+ * means (roll back, or only a line in the history) is decided elsewhere.
+ *
+ *   /usr/lib/gybe/health.d/required.d/10-network     the vendor's
+ *   /etc/gybe/health.d/required.d/10-network         replaces it; empty or a link to /dev/null switches it off
+ *   /etc/gybe/health.d/wanted.d/50-disk-speed        reported, never decisive
+ *
+ * A required check that cannot be run has not passed: a missing execute bit must not be the way a bad image gets through. */
+
+#include "health/health.h"
+#include "base/fd.h"
+#include "base/file.h"
+#include "base/run.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define HEALTH_JSON_OUTPUT_MAX                                                                               \
+        (48u * 1024u)          /* of all checks together: a report has to fit into a history line */
+#define FIRST_FAILURE_MAX 200u /* one line on a terminal */
+
+static const char *const folders[] = { "required.d", "wanted.d" };
+static const char *const roots[] = { "/usr/lib/gybe/health.d",
+                                     "/etc/gybe/health.d" }; /* later ones mask earlier ones */
+
+static void health_check_done(HealthCheck *c)
+{
+        free(c->name);
+        free(c->output);
+        *c = (HealthCheck){ 0 };
+}
+
+void health_report_done(HealthReport *r)
+{
+        for (size_t i = 0; i < r->n_checks; i++)
+                health_check_done(&r->checks[i]);
+        free(r->checks);
+        free(r->first_failure);
+        *r = (HealthReport){ 0 };
+}
+
+/* text */
+
+/* Length of the UTF-8 sequence at p, 0 when it is none. Overlong forms and surrogates are none. */
+static size_t utf8_length(const uint8_t *p, size_t left)
+{
+        size_t n = p[0] < 0x80                   ? 1
+                   : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+                   : (p[0] & 0xf0) == 0xe0       ? 3
+                   : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+                                                 : 0;
+
+        if (n == 0 || n > left)
+                return 0;
+        for (size_t i = 1; i < n; i++)
+                if ((p[i] & 0xc0) != 0x80)
+                        return 0;
+        if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) ||
+            (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90))
+                return 0;
+        return n;
+}
+
+/* What a program printed becomes text that may stand in JSON and on a terminal. */
+static char *printable(const Bytes *b)
+{
+        char *text = malloc(b->size + 1);
+        size_t n = 0;
+
+        if (!text)
+                return NULL;
+        for (size_t i = 0; i < b->size;) {
+                size_t l = utf8_length(b->data + i, b->size - i);
+                bool control = b->data[i] < 0x20 || b->data[i] == 0x7f ||
+                               (l == 2 && b->data[i] == 0xc2 && b->data[i + 1] < 0xa0);
+
+                if (l == 0 || (control && b->data[i] != '\n' && b->data[i] != '\t')) {
+                        text[n++] = '?';
+                        i += MAX(l, (size_t) 1);
+                        continue;
+                }
+                memcpy(text + n, b->data + i, l);
+                n += l;
+                i += l;
+        }
+        text[n] = 0;
+        return text;
+}
+
+/* The last line that says something. */
+static void last_line(const char *output, const char **ret, size_t *ret_size)
+{
+        size_t end = output ? strlen(output) : 0, start;
+
+        while (end > 0 && strchr(" \t\n", output[end - 1]))
+                end--;
+        for (start = end; start > 0 && output[start - 1] != '\n'; start--)
+                ;
+        *ret = output ? output + start : "";
+        *ret_size = end - start;
+}
+
+static char *failure_line(const HealthCheck *c)
+{
+        char how[64];
+        const char *said;
+        size_t n;
+
+        if (c->timed_out)
+                (void) snprintf(how, sizeof(how), "no answer within %llu s", (unsigned long long) c->seconds);
+        else if (c->signal)
+                (void) snprintf(how, sizeof(how), "killed by signal %d", c->signal);
+        else if (c->exit_code < 0)
+                (void) snprintf(how, sizeof(how), "not run");
+        else
+                (void) snprintf(how, sizeof(how), "exit code %d", c->exit_code);
+        last_line(c->output, &said, &n);
+        /* a cut must not leave half a character */
+        if (n > FIRST_FAILURE_MAX)
+                for (n = FIRST_FAILURE_MAX; n > 0 && ((uint8_t) said[n] & 0xc0) == 0x80; n--)
+                        ;
+        return str_printf("%s: %s%s%.*s", c->name, how, n > 0 ? ": " : "", (int) n, said);
+}
+
+/* which programs */
+
+static bool ignored_name(const char *name)
+{
+        /* what editors and package managers leave behind is nobody's check */
+        return name[0] == '.' || str_ends(name, "~") || str_ends(name, ".rpmsave") ||
+               str_ends(name, ".rpmnew") || str_ends(name, ".dpkg-old") || str_ends(name, ".dpkg-new") ||
+               str_ends(name, ".dpkg-dist");
+}
+
+/* One name of one folder: from which root it comes. */
+typedef struct Candidate {
+        char *name;
+        size_t root;
+} Candidate;
+
+typedef struct Candidates {
+        Candidate *list;
+        size_t n;
+} Candidates;
+
+static void candidates_done(Candidates *c)
+{
+        for (size_t i = 0; i < c->n; i++)
+                free(c->list[i].name);
+        free(c->list);
+        *c = (Candidates){ 0 };
+}
+
+static int candidate_compare(const void *a, const void *b)
+{
+        return strcmp(((const Candidate *) a)->name, ((const Candidate *) b)->name);
+}
+
+static int candidate_put(Candidates *c, const char *name, size_t root)
+{
+        Candidate *list;
+
+        for (size_t i = 0; i < c->n; i++)
+                if (streq(c->list[i].name, name)) {
+                        c->list[i].root = root;
+                        return 0;
+                }
+        list = reallocarray(c->list, c->n + 1, sizeof(*list));
+        if (!list)
+                return -ENOMEM;
+        c->list = list;
+        list[c->n].root = root;
+        list[c->n].name = strdup(name);
+        if (!list[c->n].name)
+                return -ENOMEM;
+        c->n++;
+        return 0;
+}
+
+static int folder_open(const Env *env, size_t root, const char *folder, Why *why)
+{
+        _cleanup_(free_charp) char *path = str_printf("%s/%s", roots[root], folder);
+        int fd;
+
+        if (!path)
+                return -ENOMEM;
+        fd = env_open_dir(env, path);
+        return fd >= 0 || fd == -ENOENT ? fd : fail_errno(why, fd, WHY_HOST, "%s", path);
+}
+
+static int collect(const Env *env, const char *folder, Candidates *ret, Why *why)
+{
+        for (size_t root = 0; root < ELEMENTSOF(roots); root++) {
+                _cleanup_(close_fdp) int fd = folder_open(env, root, folder, why);
+                _cleanup_(strv_freep) char **names = NULL;
+                int r = fd;
+
+                if (r == -ENOENT)
+                        continue;
+                if (r >= 0)
+                        r = dir_list(fd, ".", &names);
+                for (char **n = names; r >= 0 && *n; n++)
+                        if (!ignored_name(*n))
+                                r = candidate_put(ret, *n, root);
+                if (r < 0)
+                        return fail_errno(why, r, WHY_HOST, "%s/%s", roots[root], folder);
+        }
+        if (ret->n > HEALTH_CHECKS_MAX)
+                return fail(why, -E2BIG, WHY_HOST, "too-many-checks",
+                            "%s: %zu health checks, at most %u are run", folder, ret->n, HEALTH_CHECKS_MAX);
+        if (ret->n > 0)
+                qsort(ret->list, ret->n, sizeof(*ret->list), candidate_compare);
+        return 0;
+}
+
+/* Before anything is followed: a link to /dev/null means off in a host made of files too, which has no devices. */
+static bool is_off(int dir_fd, const char *name)
+{
+        char target[sizeof("/dev/null")] = { 0 };
+        struct stat st;
+
+        if (readlinkat(dir_fd, name, target, sizeof(target)) == (ssize_t) strlen("/dev/null") &&
+            memcmp(target, "/dev/null", strlen("/dev/null")) == 0)
+                return true;
+        if (fstatat(dir_fd, name, &st, 0) < 0)
+                return false;
+        return (S_ISREG(st.st_mode) && st.st_size == 0) ||
+               (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3));
+}
+
+/* Where the program is for execve(): resolved inside the root, so that no link of a host made of files leads out of it. */
+static int program_path(const Env *env, const char *path, char **ret)
+{
+        _cleanup_(close_fdp) int fd = -1;
+        char link[64], *resolved;
+        struct stat st;
+
+        fd = env_open_path(env, path, O_PATH, 0);
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
+                return -EACCES;
+        if (env_is_real(env))
+                resolved = strdup(path);
+        else {
+                (void) snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+                resolved = realpath(link, NULL);
+        }
+        if (!resolved)
+                return errno == ENOMEM ? -ENOMEM : -ENOENT;
+        *ret = resolved;
+        return 0;
+}
+
+/* running */
+
+static int environment(const Env *env, char *const *extra, char ***ret)
+{
+        _cleanup_(strv_freep) char **v = NULL;
+        _cleanup_(free_charp) char *root = env->root ? realpath(env->root, NULL) : NULL, *line = NULL;
+        int r;
+
+        if ((r = strv_add(&v, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")) < 0 ||
+            (r = strv_add(&v, "LANG=C.UTF-8")) < 0)
+                return r;
+        if (env->root) {
+                line = str_printf("GYBE_ROOT=%s", root ? root : env->root);
+                r = line ? strv_add(&v, line) : -ENOMEM;
+        }
+        for (; extra && *extra && r >= 0; extra++)
+                r = strv_add(&v, *extra);
+        if (r < 0)
+                return r;
+        *ret = TAKE(v);
+        return 0;
+}
+
+static int run_program(const Env *env, char *const *environ, uint64_t timeout_sec, char *program,
+                       HealthCheck *c)
+{
+        _cleanup_(run_result_done) RunResult result = { 0 };
+        char *argv[] = { program, NULL };
+        RunOptions options = { .exe_fd = -1,
+                               .cwd_fd = env->root_fd,
+                               .environ = environ,
+                               .timeout_sec = timeout_sec,
+                               .output_max = HEALTH_OUTPUT_MAX };
+        uint64_t start = env_now(env), end;
+        int r;
+
+        r = run(argv, &options, &result);
+        if (r < 0)
+                return r;
+        end = env_now(env);
+        c->seconds = result.timed_out ? timeout_sec : end > start ? end - start : 0;
+        c->timed_out = result.timed_out;
+        c->exit_code = result.exit_code;
+        c->signal = result.signal;
+        c->passed = !result.timed_out && result.exit_code == 0;
+        c->output = printable(&result.output);
+        return c->output ? 0 : -ENOMEM;
+}
+
+static int run_check(const Env *env, char *const *environ, uint64_t timeout_sec, const char *path,
+                     HealthCheck *c)
+{
+        _cleanup_(free_charp) char *program = NULL;
+        int r;
+
+        c->exit_code = -1;
+        r = program_path(env, path, &program);
+        if (r == -ENOMEM)
+                return r;
+        if (r >= 0)
+                return run_program(env, environ, timeout_sec, program, c);
+        c->output = r == -EACCES ? str_printf("%s is not an executable file", path)
+                                 : str_printf("%s: %s", path, strerror(-r));
+        return c->output ? 0 : -ENOMEM;
+}
+
+static int report_room(HealthReport *report, HealthCheck **ret)
+{
+        HealthCheck *checks = reallocarray(report->checks, report->n_checks + 1, sizeof(*checks));
+
+        if (!checks)
+                return -ENOMEM;
+        report->checks = checks;
+        *ret = &checks[report->n_checks++];
+        **ret = (HealthCheck){ 0 };
+        return 0;
+}
+
+static int run_candidate(const Env *env, char *const *environ, uint64_t timeout_sec, const char *folder,
+                         const Candidate *candidate, bool required, HealthReport *report, Why *why)
+{
+        _cleanup_(close_fdp) int dir_fd = folder_open(env, candidate->root, folder, why);
+        _cleanup_(free_charp) char *path = NULL;
+        HealthCheck *c;
+        int r;
+
+        if (dir_fd < 0)
+                return dir_fd;
+        if (is_off(dir_fd, candidate->name))
+                return 0;
+        r = report_room(report, &c);
+        if (r < 0)
+                return r;
+        c->required = required;
+        c->name = str_printf("%s/%s", folder, candidate->name);
+        path = str_printf("%s/%s/%s", roots[candidate->root], folder, candidate->name);
+        if (!c->name || !path)
+                return -ENOMEM;
+        r = run_check(env, environ, timeout_sec, path, c);
+        if (r < 0)
+                return fail_errno(why, r, WHY_HOST, "health check %s", c->name);
+        if (required && !c->passed) {
+                report->passed = false;
+                if (!report->first_failure && !(report->first_failure = failure_line(c)))
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+int health_run(const Env *env, char *const *env_extra, uint64_t timeout_sec, HealthReport *ret, Why *why)
+{
+        _cleanup_(health_report_done) HealthReport report = { .passed = true };
+        _cleanup_(strv_freep) char **environ = NULL;
+        int r;
+
+        r = environment(env, env_extra, &environ);
+        if (r < 0)
+                return r;
+        for (size_t folder = 0; folder < ELEMENTSOF(folders); folder++) {
+                _cleanup_(candidates_done) Candidates list = { 0 };
+
+                r = collect(env, folders[folder], &list, why);
+                for (size_t i = 0; r >= 0 && i < list.n; i++)
+                        r = run_candidate(env, environ, timeout_sec > 0 ? timeout_sec : HEALTH_TIMEOUT_SEC,
+                                          folders[folder], &list.list[i], folder == 0, &report, why);
+                if (r < 0)
+                        return r;
+        }
+        *ret = report;
+        report = (HealthReport){ 0 };
+        return 0;
+}
+
+/* The end of an output, at a character's beginning, charged to what is left for all of them. */
+static const char *output_excerpt(const char *output, size_t *left)
+{
+        size_t n = strlen(output);
+
+        if (n > *left)
+                for (output += n - *left; ((uint8_t) *output & 0xc0) == 0x80; output++)
+                        ;
+        *left -= strlen(output);
+        return output;
+}
+
+Json *health_report_json(const HealthReport *r)
+{
+        Json *report = json_new_object(), *checks = json_new_array();
+        size_t left = HEALTH_JSON_OUTPUT_MAX;
+
+        json_set_bool(report, "passed", r->passed);
+        json_set_str(report, "firstFailure", r->first_failure);
+        for (size_t i = 0; i < r->n_checks; i++) {
+                const HealthCheck *c = &r->checks[i];
+                Json *item = json_new_object();
+
+                json_set_str(item, "name", c->name);
+                json_set_bool(item, "required", c->required);
+                json_set_bool(item, "passed", c->passed);
+                if (c->timed_out)
+                        json_set_bool(item, "timedOut", true);
+                if (c->signal)
+                        json_set_u64(item, "signal", (uint64_t) c->signal);
+                else if (c->exit_code >= 0)
+                        json_set_u64(item, "exitCode", (uint64_t) c->exit_code);
+                json_set_u64(item, "seconds", c->seconds);
+                /* what passed needs no explanation */
+                if (!c->passed && c->output && *c->output && left > 0)
+                        json_set_str(item, "output", output_excerpt(c->output, &left));
+                json_add(checks, item);
+        }
+        json_set(report, "checks", checks);
+        return report;
+}
