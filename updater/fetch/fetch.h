@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* The job's side of gybe-fetch: the unprivileged process that speaks HTTP and takes envelopes, tar, zstd, FAT and PE apart.
- * One request at a time over a socketpair, length-prefixed records (wire.h). Everything that comes back is hostile until a
- * digest, a signature or a root hash has judged it. */
+/* The job's side of gybe-fetch: the unprivileged process that speaks HTTP and takes envelopes, tar, zstd, FAT
+ * and PE apart. One request at a time over a socketpair, length-prefixed records (wire.h). Everything that
+ * comes back is hostile until a digest, a signature or a root hash has judged it.
+ *
+ * A url is http://, https://, file: or a plain path (of the caller, never below --root; relative to the
+ * working folder). When a sink or the tick stopped an answer in its middle, or the process misbehaved
+ * (WHY_HOST), nothing but fetch_stop() is left to do; after every other failure the next request may follow.
+ */
 
 #include "base/env.h"
 #include "image/cosi.h"
@@ -12,7 +17,10 @@
 
 /* http.* of the configuration; strings are owned. */
 typedef struct FetchOptions {
-        char *ca, *certificate, *key, *bearer_file, *proxy;
+        char *ca, *certificate, *key, *bearer_file,
+                *proxy;      /* files are paths on the host, inside env's root */
+        char *bearer_origin; /* a URL whose scheme, host and port are the only ones to get the token; NULL:
+                                those of the first http(s) URL asked for */
         uint64_t connect_timeout_sec, stall_timeout_sec; /* 0: defaults (20 s, 60 s) */
         unsigned retries;                                /* 0: default (8) */
 } FetchOptions;
@@ -21,9 +29,9 @@ void fetch_options_done(FetchOptions *o);
 
 typedef struct Fetch Fetch;
 
-/* Starts the process. When the caller is root: user gybe-fetch (fallback nobody), no-new-privs, seccomp, no writable file
- * but the scratch descriptor. Files that only root can read (client key, bearer token, a COSI in /root) are opened by the
- * caller and passed as descriptors. */
+/* Starts the process. When the caller is root: user gybe-fetch (fallback nobody), no-new-privs, seccomp, no
+ * writable file but the scratch descriptor. Files that only root can read (client key, bearer token, a COSI
+ * in /root) are opened by the caller and passed as descriptors. */
 int fetch_start(const Env *env, const FetchOptions *options, Fetch **ret, Why *why);
 Fetch *fetch_stop(Fetch *f);
 void fetch_stopp(Fetch **f);
@@ -34,11 +42,13 @@ uint64_t fetch_bytes(const Fetch *f);
 typedef int (*FetchTick)(void *ctx);
 void fetch_set_tick(Fetch *f, FetchTick tick, void *ctx);
 
-/* An envelope file, taken apart by the child. sha384 (may be NULL) gets the hex digest of the whole file, computed there
- * (a consistency check against the index, not a proof). -ENOENT when the server says 404/410 or there is no such file. */
+/* An envelope file, taken apart by the child. sha384 (may be NULL) gets the hex digest of the whole file,
+ * computed there (a consistency check against the index, not a proof). -ENOENT when the server says 404/410
+ * or there is no such file. */
 int fetch_envelope(Fetch *f, const char *url, Envelope *ret, char sha384[97], Why *why);
 
-/* Opens a COSI: finds metadata.json and says its raw bytes and the size of the whole file. Nothing is parsed as JSON. */
+/* Opens a COSI: finds metadata.json and says its raw bytes and the size of the whole file. Nothing is parsed
+ * as JSON. */
 typedef struct FetchCosi {
         uint64_t size;
         Bytes metadata;
@@ -49,22 +59,31 @@ typedef struct FetchCosi {
 int fetch_cosi_open(Fetch *f, const char *url, uint64_t expect_size, FetchCosi *ret, Why *why);
 void fetch_cosi_done(FetchCosi *c);
 
-/* Streams the decompressed bytes of one member of the open COSI: compressed size, digest of the compressed bytes and
- * decompressed size must be what image says (kind: what a contradiction is called). Runs of zeroes come as zero(). The
- * child seeks where the server can, and starts over where it cannot. */
+/* The rest of the container: to the end-of-archive marker, through every header that was not seen yet. Where
+ * the source can seek this was done when it was opened and costs nothing; where it cannot, the remaining
+ * bytes are downloaded. Must have succeeded before anything staged from this COSI is called good. */
+int fetch_cosi_finish(Fetch *f, Why *why);
+
+/* Streams the decompressed bytes of one member of the open COSI: compressed size, digest of the compressed
+ * bytes and decompressed size must be what image says (kind: what a contradiction is called). Runs of zeroes
+ * come as zero(). The child seeks where the server can, and starts over where it cannot. */
 typedef struct FetchSink {
+        /* data is aligned to 4096; of a member, every call but the last has a multiple of 4096 bytes */
         int (*data)(void *ctx, const void *data, size_t size, Why *why);
         int (*zero)(void *ctx, uint64_t size, Why *why);
         void *ctx;
 } FetchSink;
 
-int fetch_member(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind, const FetchSink *sink,
-                 Why *why);
+int fetch_member(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind,
+                 const FetchSink *sink, Why *why);
 /* A small member whole (GPT region, HASH-SIG): at most max bytes. */
-int fetch_member_bytes(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind, size_t max, Bytes *ret,
-                       Why *why);
-/* The HASH-SIG payload, checked by the child (acl-disk-and-boot.md 3.1): compact JSON with rootHash and signature, NUL
- * padding. 1 it names this root hash and *ret has the raw payload; 0 it is blank; negative otherwise. */
+int fetch_member_bytes(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind, size_t max,
+                       Bytes *ret, Why *why);
+#define FETCH_SIGNATURE_MAX (1024u * 1024u) /* the HASH-SIG partition; acl-disk-and-boot.md 3.1 */
+
+/* The HASH-SIG payload, checked by the child (acl-disk-and-boot.md 3.1): compact JSON with rootHash and
+ * signature, NUL padding. 1 it names this root hash and *ret has the raw payload; 0 it is blank; negative
+ * otherwise. */
 int fetch_member_signature(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind,
                            const char *roothash, Bytes *ret, Why *why);
 
@@ -79,7 +98,8 @@ typedef struct FetchEsp {
         size_t n_files;
 } FetchEsp;
 
-int fetch_esp_open(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind, FetchEsp *ret, Why *why);
+int fetch_esp_open(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind, FetchEsp *ret,
+                   Why *why);
 void fetch_esp_done(FetchEsp *esp);
 /* One file of it, whole, by its index. */
 int fetch_esp_read(Fetch *f, const FetchEsp *esp, size_t i, const FetchSink *sink, Why *why);

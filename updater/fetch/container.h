@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* An open COSI: an origin and its table of contents, which grows as far as somebody asks. From an origin that
+ * can seek, all headers are read when it is opened, so that a container with a fault anywhere is refused
+ * before anything is done with it; from one that cannot, they are met on the way. */
+
+#include "fetch/fetch.h"
+#include "fetch/origin.h"
+
+typedef struct Container Container;
+
+/* takes the origin, also on failure. Finds metadata.json and reads it. */
+int container_open(Origin *origin, WhyKind kind, Container **ret, Why *why);
+Container *container_free(Container *c);
+void container_freep(Container **c);
+
+const Bytes *container_metadata(const Container *c);
+uint64_t container_size(const Container *c);
+bool container_has_ranges(const Container *c);
+
+/* Streams one member, decompressed; kind: what a contradiction to image is called. */
+int container_stream(Container *c, const CosiImage *image, unsigned window_log_max, WhyKind kind,
+                     const FetchSink *sink, Why *why);
+/* Reads on to the end-of-archive marker. */
+int container_finish(Container *c, Why *why);

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* The child's side of the wire: takes requests until the socket is closed. */
+
+/* The exit code. */
+int serve(int sock);

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "fetch/values.h"
+#include "base/str.h"
+#include "image/fat.h"
+
+#include <errno.h>
+
+/* --- failures --- */
+
+void value_put_why(WirePack *p, int r, const Why *why)
+{
+        wire_put_u32(p, (uint32_t) -r);
+        wire_put_u32(p, (uint32_t) why->kind);
+        wire_put_str(p, why->code);
+        wire_put_str(p, why->text);
+        wire_put_str(p, why->hint);
+}
+
+static void make_ascii(char *s)
+{
+        for (; *s; s++)
+                if (*s < 0x20 || *s > 0x7e)
+                        *s = '?';
+}
+
+static bool code_is_clean(const char *code)
+{
+        return *code && strspn(code, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(code);
+}
+
+int value_get_why(WireUnpack *u, int *ret, Why *why)
+{
+        _cleanup_(free_charp) char *code = NULL, *text = NULL, *hint = NULL;
+        uint32_t number = wire_get_u32(u);
+        uint32_t kind = wire_get_u32(u);
+
+        wire_get_raw(u, sizeof(why->code), &code);
+        wire_get_raw(u, sizeof(why->text), &text);
+        wire_get_raw(u, sizeof(why->hint), &hint);
+        if (!wire_get_end(u) || !code || !text || !hint)
+                return -EBADMSG;
+        if (number == 0 || number > 4095)
+                number = EPROTO;
+        /* "there is nothing to do" or "another job runs" are not for the child to say */
+        if (kind != WHY_NETWORK && kind != WHY_IMAGE && kind != WHY_TRUST && kind != WHY_USAGE)
+                kind = WHY_HOST;
+        make_ascii(text);
+        make_ascii(hint);
+        fail(why, -(int) number, (WhyKind) kind, code_is_clean(code) ? code : "fetch", "%s", text);
+        if (*hint)
+                fail_hint(why, 0, "%s", hint);
+        *ret = -(int) number;
+        return 0;
+}
+
+/* --- a member of a COSI --- */
+
+void value_put_image(WirePack *p, const CosiImage *image)
+{
+        wire_put_str(p, image->path);
+        wire_put_u64(p, image->compressed_size);
+        wire_put_u64(p, image->uncompressed_size);
+        wire_put_u32(p, image->has_sha384);
+        wire_put_str(p, image->sha384);
+}
+
+int value_get_image(WireUnpack *u, CosiImage *ret)
+{
+        CosiImage image = { 0 };
+
+        wire_get_text(u, image.path, sizeof(image.path));
+        image.compressed_size = wire_get_u64(u);
+        image.uncompressed_size = wire_get_u64(u);
+        image.has_sha384 = wire_get_u32(u) != 0;
+        wire_get_text(u, image.sha384, sizeof(image.sha384));
+        if (u->failed)
+                return -EBADMSG;
+        *ret = image;
+        return 0;
+}
+
+/* --- envelope --- */
+
+void value_put_envelope(WirePack *p, const Envelope *e)
+{
+        wire_put_str(p, e->type);
+        wire_put_bytes(p, e->payload.data, e->payload.size);
+        wire_put_u32(p, (uint32_t) e->n_signatures);
+        for (size_t i = 0; i < e->n_signatures; i++) {
+                wire_put_str(p, e->signatures[i].keyid);
+                wire_put_str(p, e->signatures[i].alg);
+                wire_put_bytes(p, e->signatures[i].sig.data, e->signatures[i].sig.size);
+        }
+}
+
+/* A key that signed twice must not count twice; the child has refused that too. */
+static bool keyid_is_new(const Envelope *e, const char *keyid)
+{
+        for (size_t i = 0; i < e->n_signatures; i++)
+                if (streq(e->signatures[i].keyid, keyid))
+                        return false;
+        return true;
+}
+
+int value_get_envelope(WireUnpack *u, Envelope *ret)
+{
+        _cleanup_(envelope_done) Envelope e = { 0 };
+        uint32_t n;
+
+        wire_get_text(u, e.type, sizeof(e.type));
+        wire_get_bytes(u, ENVELOPE_MAX, &e.payload);
+        n = wire_get_u32(u);
+        if (n > ENVELOPE_SIGNATURES_MAX)
+                return -EBADMSG;
+        for (uint32_t i = 0; i < n && !u->failed; i++) {
+                EnvelopeSignature *s = &e.signatures[i];
+                char keyid[KEYID_SIZE];
+
+                wire_get_text(u, keyid, sizeof(keyid));
+                if (!keyid_is_new(&e, keyid))
+                        return -EBADMSG;
+                e.n_signatures = i + 1;
+                memcpy(s->keyid, keyid, sizeof(keyid));
+                wire_get_text(u, s->alg, sizeof(s->alg));
+                wire_get_bytes(u, SIGNATURE_MAX, &s->sig);
+        }
+        if (!wire_get_end(u))
+                return -EBADMSG;
+        envelope_move(ret, &e);
+        return 0;
+}
+
+/* --- files of an ESP --- */
+
+void value_put_esp_file(WirePack *p, const char *path, uint32_t size)
+{
+        wire_put_str(p, path);
+        wire_put_u32(p, size);
+}
+
+/* Relative, and no component that means something else than itself. */
+static bool path_is_plain(const char *path)
+{
+        for (const char *p = path;; p++) {
+                size_t n = strcspn(p, "/\\");
+
+                if (n == 0 || p[n] == '\\' || (n == 1 && p[0] == '.') ||
+                    (n == 2 && p[0] == '.' && p[1] == '.'))
+                        return false;
+                p += n;
+                if (!*p)
+                        return true;
+        }
+}
+
+int value_get_esp(WireUnpack *u, FetchEsp *ret)
+{
+        _cleanup_(fetch_esp_done) FetchEsp esp = { 0 };
+
+        while (u->size > 0 && !u->failed) {
+                FetchEspFile *files, file = { 0 };
+
+                if (esp.n_files == FAT_ENTRIES_MAX)
+                        return -EBADMSG;
+                wire_get_str(u, FAT_PATH_MAX - 1, &file.path);
+                file.size = wire_get_u32(u);
+                files = realloc(esp.files, (esp.n_files + 1) * sizeof(*files));
+                if (!files) {
+                        free(file.path);
+                        return -ENOMEM;
+                }
+                esp.files = files;
+                esp.files[esp.n_files++] = file;
+                if (!file.path || !path_is_plain(file.path))
+                        return -EBADMSG;
+        }
+        if (!wire_get_end(u))
+                return -EBADMSG;
+        *ret = esp;
+        esp = (FetchEsp){ 0 };
+        return 0;
+}
+
+/* --- PE --- */
+
+enum {
+        PE_LINUX = 1 << 0,
+        PE_INITRD = 1 << 1,
+        PE_ADDON = 1 << 2,
+        PE_CMDLINE = 1 << 3,
+        PE_OSREL = 1 << 4,
+};
+
+void value_put_pe(WirePack *p, const PeSummary *s)
+{
+        wire_put_u32(p, (s->has_linux ? PE_LINUX : 0u) | (s->has_initrd ? PE_INITRD : 0u) |
+                                (s->is_addon ? PE_ADDON : 0u) | (s->has_cmdline ? PE_CMDLINE : 0u) |
+                                (s->has_osrel ? PE_OSREL : 0u));
+        wire_put_u32(p, s->machine);
+        wire_put_bytes(p, s->authenticode_sha256, sizeof(s->authenticode_sha256));
+        wire_put_str(p, s->cmdline);
+        wire_put_str(p, s->osrel);
+        wire_put_str(p, s->uname);
+        wire_put_str(p, s->sbat);
+        wire_put_str(p, s->sdmagic);
+        wire_put_u32(p, (uint32_t) s->n_signatures);
+        for (size_t i = 0; i < s->n_signatures; i++)
+                wire_put_bytes(p, s->signatures[i].data, s->signatures[i].size);
+}
+
+int value_get_pe(WireUnpack *u, PeSummary *ret)
+{
+        _cleanup_(pe_summary_done) PeSummary s = { 0 };
+        _cleanup_(bytes_done) Bytes digest = BYTES_NULL;
+        uint32_t flags = wire_get_u32(u);
+        uint32_t n;
+
+        s.has_linux = flags & PE_LINUX;
+        s.has_initrd = flags & PE_INITRD;
+        s.is_addon = flags & PE_ADDON;
+        s.has_cmdline = flags & PE_CMDLINE;
+        s.has_osrel = flags & PE_OSREL;
+        s.machine = (uint16_t) wire_get_u32(u);
+        wire_get_bytes(u, sizeof(s.authenticode_sha256), &digest);
+        wire_get_raw(u, UKI_CMDLINE_MAX, &s.cmdline);
+        wire_get_raw(u, UKI_TEXT_MAX, &s.osrel);
+        wire_get_raw(u, UKI_TEXT_MAX, &s.uname);
+        wire_get_raw(u, UKI_TEXT_MAX, &s.sbat);
+        wire_get_raw(u, UKI_TEXT_MAX, &s.sdmagic);
+        n = wire_get_u32(u);
+        if (u->failed || digest.size != sizeof(s.authenticode_sha256) || n > UKI_SIGNATURES_MAX)
+                return -EBADMSG;
+        memcpy(s.authenticode_sha256, digest.data, digest.size);
+        for (s.n_signatures = 0; s.n_signatures < n && !u->failed; s.n_signatures++)
+                wire_get_bytes(u, VALUE_PE_SIG_MAX, &s.signatures[s.n_signatures]);
+        if (!wire_get_end(u))
+                return -EBADMSG;
+        pe_summary_move(ret, &s);
+        return 0;
+}

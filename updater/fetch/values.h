@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* The values that cross the wire, both halves of each beside each other: put in one process, get in the
+ * other. Every get checks again what the other side should have checked; *ret is untouched on failure. */
+
+#include "fetch/fetch.h"
+#include "fetch/wire.h"
+
+#define VALUE_ENVELOPE_MAX (ENVELOPE_MAX + ENVELOPE_SIGNATURES_MAX * (SIGNATURE_MAX + 256u) + 1024u)
+#define VALUE_ESP_MAX      (8u * 1024u * 1024u) /* FAT_ENTRIES_MAX paths of FAT_PATH_MAX bytes, and some more */
+#define VALUE_PE_MAX       (3u * 1024u * 1024u)
+#define VALUE_PE_SIG_MAX   (256u * 1024u) /* one PKCS#7 blob: a chain of a few certificates has 10 kB */
+
+/* A failure as it crosses: kind, code and sentences. What a hostile child says can only ever be one of the
+ * failures that bringing bytes may have, in printable ASCII. */
+void value_put_why(WirePack *p, int r, const Why *why);
+/* Fills *why and returns the (always negative) errno; -EBADMSG with *why untouched when this is no failure
+ * record. */
+int value_get_why(WireUnpack *u, Why *why);
+
+void value_put_image(WirePack *p, const CosiImage *image);
+int value_get_image(WireUnpack *u, CosiImage *ret);
+
+void value_put_envelope(WirePack *p, const Envelope *e);
+int value_get_envelope(WireUnpack *u, Envelope *ret);
+
+void value_put_esp_file(WirePack *p, const char *path, uint32_t size);
+int value_get_esp(WireUnpack *u, FetchEsp *ret);
+
+void value_put_pe(WirePack *p, const PeSummary *s);
+int value_get_pe(WireUnpack *u, PeSummary *ret);
