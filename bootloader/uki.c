@@ -335,7 +335,7 @@ static int compute_digest(const Pe *pe, PeSummary *sum)
         _cleanup_(digest_freep) Digest *d = NULL;
         const Section *sorted[UKI_SECTIONS_MAX];
         uint64_t hashed = pe->headers_size;
-        size_t n;
+        size_t n = 0;
         int r;
 
         r = sort_sections(pe, sorted, &n);
@@ -438,25 +438,31 @@ void pe_summary_move(PeSummary *dst, PeSummary *src)
         *src = (PeSummary){ 0 };
 }
 
-int pe_read(PeRead read, void *ctx, uint64_t size, const char *what, WhyKind kind, PeSummary *ret, Why *why)
+static int summarize(Pe *pe, bool digest, PeSummary *ret)
 {
-        Pe pe = { .read = read, .ctx = ctx, .size = size, .what = what, .kind = kind, .why = why };
         _cleanup_(pe_summary_done) PeSummary sum = { 0 };
         int r;
 
-        r = read_headers(&pe);
+        r = read_headers(pe);
         if (r >= 0)
-                r = read_texts(&pe, &sum);
-        if (r >= 0)
-                r = compute_digest(&pe, &sum);
-        if (r >= 0)
-                r = read_signatures(&pe, &sum);
+                r = read_texts(pe, &sum);
+        if (r >= 0 && digest)
+                r = compute_digest(pe, &sum);
+        if (r >= 0 && digest)
+                r = read_signatures(pe, &sum);
         if (r < 0)
-                return fail_errno(why, r, WHY_HOST, "cannot read %s", what);
-        sum.machine = pe.machine;
+                return fail_errno(pe->why, r, WHY_HOST, "cannot read %s", pe->what);
+        sum.machine = pe->machine;
         *ret = sum;
         sum = (PeSummary){ 0 };
         return 0;
+}
+
+int pe_read(PeRead read, void *ctx, uint64_t size, const char *what, WhyKind kind, PeSummary *ret, Why *why)
+{
+        Pe pe = { .read = read, .ctx = ctx, .size = size, .what = what, .kind = kind, .why = why };
+
+        return summarize(&pe, true, ret);
 }
 
 typedef struct Memory {
@@ -487,8 +493,9 @@ static int fd_read_at(void *ctx, uint64_t offset, void *buf, size_t size)
         return l < 0 ? (int) l : (size_t) l == size ? 0 : -EIO;
 }
 
-int pe_parse_fd(int fd, const char *what, WhyKind kind, PeSummary *ret, Why *why)
+static int parse_fd(int fd, const char *what, WhyKind kind, bool digest, PeSummary *ret, Why *why)
 {
+        Pe pe = { .read = fd_read_at, .ctx = &fd, .what = what, .kind = kind, .why = why };
         struct stat st;
 
         if (fstat(fd, &st) < 0)
@@ -496,5 +503,16 @@ int pe_parse_fd(int fd, const char *what, WhyKind kind, PeSummary *ret, Why *why
         if (!S_ISREG(st.st_mode))
                 return fail(why, -EBADMSG, kind, "bad-pe", "%s is not a usable PE file: not a regular file",
                             what);
-        return pe_read(fd_read_at, &fd, (uint64_t) st.st_size, what, kind, ret, why);
+        pe.size = (uint64_t) st.st_size;
+        return summarize(&pe, digest, ret);
+}
+
+int pe_parse_fd(int fd, const char *what, WhyKind kind, PeSummary *ret, Why *why)
+{
+        return parse_fd(fd, what, kind, true, ret, why);
+}
+
+int pe_texts_fd(int fd, const char *what, WhyKind kind, PeSummary *ret, Why *why)
+{
+        return parse_fd(fd, what, kind, false, ret, why);
 }
