@@ -258,7 +258,7 @@ static int lay_out(Build *b, BuildRegion esp, Why *why)
         GptLayout layout;
         int r = hex_decode(b->roothash, seed, sizeof(seed));
 
-        sizes.needed[PART_ESP] = esp.fd >= 0 ? esp.range.size : esp_size_needed(&b->tree);
+        sizes.needed[PART_ESP] = esp.fd >= 0 ? esp.range.size : esp_size_needed(&b->tree, b->lba_size);
         sizes.needed[PART_USR_A] = b->usr.size;
         sizes.needed[PART_HASH_A] = b->hash.size;
         sizes.chosen[PART_ESP] = b->o->sizes[BUILD_ESP];

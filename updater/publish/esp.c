@@ -147,16 +147,23 @@ int esp_tree_add_dir(EspTree *tree, const char *dir, Why *why)
         return add_dir(tree, fd, "", 0, why);
 }
 
-uint64_t esp_size_needed(const EspTree *tree)
+uint64_t esp_size_min(uint32_t sector_size)
+{
+        uint64_t clusters =
+                UINT64_C(65536) * (sector_size + 2 * 4); /* data, and an entry in each of two FATs */
+
+        return ((clusters + MIB - 1) / MIB + 1) * MIB;
+}
+
+uint64_t esp_size_needed(const EspTree *tree, uint32_t sector_size)
 {
         uint64_t sum = 0;
 
-        /* 4 KiB clusters are the largest mkfs.vfat takes below 8 GiB; every file may bring a folder and a
-         * long name */
+        /* 4 KiB clusters are the largest mkfs.vfat takes below 8 GiB; every file may bring a folder and a long name */
         for (size_t i = 0; i < tree->n_files; i++)
                 sum += (tree->files[i].size + 4095) / 4096 * 4096 + UINT64_C(8192);
         sum += sum / 64 + MIB; /* two FATs of four bytes a 512-byte cluster, reserved sectors */
-        return MAX((sum + MIB - 1) / MIB * MIB, (uint64_t) ESP_MIN_SIZE);
+        return MAX((sum + MIB - 1) / MIB * MIB, esp_size_min(sector_size));
 }
 
 static int content_serial(const EspTree *tree, uint8_t out[4])
@@ -285,6 +292,11 @@ int esp_image_make(const EspTree *tree, uint64_t size, uint32_t sector_size, uin
         char serial[9];
         int r;
 
+        if (size < esp_size_min(sector_size))
+                return fail(why, -EINVAL, WHY_USAGE, "esp-size",
+                            "an ESP of %" PRIu64 " bytes is too small for FAT32, which needs %" PRIu64
+                            " with sectors of %" PRIu32,
+                            size, esp_size_min(sector_size), sector_size);
         if (!path)
                 return fail_errno(why, -ENOMEM, WHY_HOST, "ESP image");
         fd = mkostemp(path, O_CLOEXEC);

@@ -7,8 +7,7 @@
 #include "base/env.h"
 #include "publish/range.h"
 
-#define ESP_FILES_MAX 512u        /* real ones have dozens */
-#define ESP_MIN_SIZE  (36u * MIB) /* less is no proper FAT32: it needs 65525 clusters of at least a sector */
+#define ESP_FILES_MAX 512u /* real ones have dozens */
 #define ESP_LABEL     "EFI-SYSTEM"
 
 typedef struct EspFile {
@@ -32,8 +31,11 @@ int esp_tree_add_text(EspTree *tree, const char *path, const char *text, Why *wh
 int esp_tree_add_dir(EspTree *tree, const char *dir, Why *why);
 const EspFile *esp_tree_find(const EspTree *tree, const char *path);
 
+/* Nothing smaller is FAT32 for everybody: readers go by the number of clusters, which must be 65525. 34 MiB with 512-byte
+ * sectors, 258 MiB with 4096. */
+uint64_t esp_size_min(uint32_t sector_size);
 /* How large a FAT32 for these files is, with some room: a multiple of 1 MiB. */
-uint64_t esp_size_needed(const EspTree *tree);
+uint64_t esp_size_needed(const EspTree *tree, uint32_t sector_size);
 typedef struct EspImage {
         int fd;
         char serial[10]; /* "C3D4-250D", from the files' names and digests */
