@@ -15,9 +15,8 @@
 /* A failure as it crosses: kind, code and sentences. What a hostile child says can only ever be one of the
  * failures that bringing bytes may have, in printable ASCII. */
 void value_put_why(WirePack *p, int r, const Why *why);
-/* Fills *why and returns the (always negative) errno; -EBADMSG with *why untouched when this is no failure
- * record. */
-int value_get_why(WireUnpack *u, Why *why);
+/* Fills *why; *ret is the errno of the failure, always negative. */
+int value_get_why(WireUnpack *u, int *ret, Why *why);
 
 void value_put_image(WirePack *p, const CosiImage *image);
 int value_get_image(WireUnpack *u, CosiImage *ret);
