@@ -131,6 +131,8 @@ typedef struct TrustAnchor {
 int trust_anchor_open(const Envelope *first, const char *name, TrustAnchor *ret, Why *why);
 /* 1 the root moved on to this one; 0 it is not the next version (nothing changed); negative: refused */
 int trust_anchor_advance(TrustAnchor *anchor, const Envelope *next, Why *why);
+/* Only the newest root of a chain must be unexpired. now: the trusted time, never below the time floor. */
+int trust_anchor_check_expiry(const TrustAnchor *anchor, uint64_t now, Why *why);
 void trust_anchor_done(TrustAnchor *anchor);
 
 /* --- release manifest --- */
