@@ -78,6 +78,16 @@ int key_save(const Key *key, const char *path, bool private, Why *why)
         return r < 0 ? fail_errno(why, r, WHY_HOST, "%s", path) : 0;
 }
 
+int document_save(const char *path, const void *data, size_t size, Why *why)
+{
+        const char *slash = strrchr(path, '/');
+        _cleanup_(free_charp) char *folder = slash ? strndup(path, (size_t) (slash - path) + 1) : strdup(".");
+        _cleanup_(close_fdp) int dir_fd = folder ? dir_open(AT_FDCWD, folder) : -ENOMEM;
+        int r = dir_fd < 0 ? dir_fd : file_replace(dir_fd, slash ? slash + 1 : path, data, size, 0644);
+
+        return r < 0 ? fail_errno(why, r, WHY_HOST, "%s", path) : 0;
+}
+
 int envelope_load(const char *path, const char *type, Envelope *ret, Why *why)
 {
         _cleanup_(envelope_done) Envelope e = { 0 };
@@ -104,9 +114,8 @@ int envelope_save(const char *path, const Envelope *e, Why *why)
         if (r >= 0 && strlen(text) > ENVELOPE_MAX)
                 return fail(why, -EFBIG, WHY_USAGE, "too-large", "%s: %zu bytes, an envelope has at most %u",
                             path, strlen(text), ENVELOPE_MAX);
-        if (r >= 0)
-                r = file_replace(AT_FDCWD, path, text, strlen(text), 0644);
-        return r < 0 ? fail_errno(why, r, WHY_HOST, "%s", path) : 0;
+        return r < 0 ? fail_errno(why, r, WHY_HOST, "%s", path)
+                     : document_save(path, text, strlen(text), why);
 }
 
 int envelope_new(const char *type, const char *payload, Envelope *ret, Why *why)

@@ -18,6 +18,8 @@ int keyring_load(char *const *paths, KeyRing *ret, Why *why);
 /* Files: PEM, private ones with mode 0600. Existing ones are never replaced. */
 int key_save(const Key *key, const char *path, bool private, Why *why);
 
+/* file_replace() by path. */
+int document_save(const char *path, const void *data, size_t size, Why *why);
 int envelope_load(const char *path, const char *type, Envelope *ret, Why *why); /* type NULL: any */
 int envelope_save(const char *path, const Envelope *e, Why *why);
 /* A new envelope around a payload, without signatures. */

@@ -160,9 +160,8 @@ static int write_pae(const SignatureOptions *o, const Envelope *e, Why *why)
         _cleanup_(bytes_done) Bytes pae = BYTES_NULL;
         int r = envelope_pae(e->type, e->payload.data, e->payload.size, &pae);
 
-        if (r >= 0)
-                r = file_replace(AT_FDCWD, o->pae, pae.data, pae.size, 0644);
-        return r < 0 ? fail_errno(why, r, WHY_HOST, "%s", o->pae) : 0;
+        return r < 0 ? fail_errno(why, r, WHY_HOST, "%s", o->pae)
+                     : document_save(o->pae, pae.data, pae.size, why);
 }
 
 int publish_add_signature(const SignatureOptions *options, Json **ret, Why *why)
