@@ -47,7 +47,8 @@ static bool take_global(Arguments *a, const char *arg)
         };
 
         for (size_t i = 0; i < ELEMENTSOF(flags); i++)
-                if (streq(arg, flags[i].name))
+                /* sign has a --version of its own */
+                if (streq(arg, flags[i].name) && !(a->verb && flags[i].flag == &a->version))
                         return *flags[i].flag = true;
         return false;
 }
