@@ -31,7 +31,7 @@ static char *const clean_environ[] = { (char *) "PATH=/usr/local/sbin:/usr/local
 
 static void child(char *const argv[], const RunOptions *o, int out_fd)
 {
-        char *const *environ = o->environ ? o->environ : clean_environ;
+        char *const *env = o->environ ? o->environ : clean_environ;
         int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
         sigset_t none;
 
@@ -49,9 +49,9 @@ static void child(char *const argv[], const RunOptions *o, int out_fd)
 
                 (void) fcntl(o->exe_fd, F_SETFD, 0);
                 (void) snprintf(path, sizeof(path), "/proc/self/fd/%i", o->exe_fd);
-                (void) execve(path, argv, environ);
+                (void) execve(path, argv, env);
         } else
-                (void) execve(argv[0], argv, environ);
+                (void) execve(argv[0], argv, env);
         (void) dprintf(STDERR_FILENO, "%s: %s\n", argv[0], strerror(errno));
         _exit(127);
 }
