@@ -284,14 +284,14 @@ static int environment(const Env *env, char *const *extra, char ***ret)
         return 0;
 }
 
-static int run_program(const Env *env, char *const *environ, uint64_t timeout_sec, char *program,
+static int run_program(const Env *env, char *const *program_env, uint64_t timeout_sec, char *program,
                        HealthCheck *c)
 {
         _cleanup_(run_result_done) RunResult result = { 0 };
         char *argv[] = { program, NULL };
         RunOptions options = { .exe_fd = -1,
                                .cwd_fd = env->root_fd,
-                               .environ = environ,
+                               .environ = program_env,
                                .timeout_sec = timeout_sec,
                                .output_max = HEALTH_OUTPUT_MAX };
         uint64_t start = env_now(env), end;
@@ -310,7 +310,7 @@ static int run_program(const Env *env, char *const *environ, uint64_t timeout_se
         return c->output ? 0 : -ENOMEM;
 }
 
-static int run_check(const Env *env, char *const *environ, uint64_t timeout_sec, const char *path,
+static int run_check(const Env *env, char *const *program_env, uint64_t timeout_sec, const char *path,
                      HealthCheck *c)
 {
         _cleanup_(free_charp) char *program = NULL;
@@ -321,7 +321,7 @@ static int run_check(const Env *env, char *const *environ, uint64_t timeout_sec,
         if (r == -ENOMEM)
                 return r;
         if (r >= 0)
-                return run_program(env, environ, timeout_sec, program, c);
+                return run_program(env, program_env, timeout_sec, program, c);
         c->output = r == -EACCES ? str_printf("%s is not an executable file", path)
                                  : str_printf("%s: %s", path, strerror(-r));
         return c->output ? 0 : -ENOMEM;
@@ -339,7 +339,7 @@ static int report_room(HealthReport *report, HealthCheck **ret)
         return 0;
 }
 
-static int run_candidate(const Env *env, char *const *environ, uint64_t timeout_sec, const char *folder,
+static int run_candidate(const Env *env, char *const *program_env, uint64_t timeout_sec, const char *folder,
                          const Candidate *candidate, bool required, HealthReport *report, Why *why)
 {
         _cleanup_(close_fdp) int dir_fd = folder_open(env, candidate->root, folder, why);
@@ -359,7 +359,7 @@ static int run_candidate(const Env *env, char *const *environ, uint64_t timeout_
         path = str_printf("%s/%s/%s", roots[candidate->root], folder, candidate->name);
         if (!c->name || !path)
                 return -ENOMEM;
-        r = run_check(env, environ, timeout_sec, path, c);
+        r = run_check(env, program_env, timeout_sec, path, c);
         if (r < 0)
                 return fail_errno(why, r, WHY_HOST, "health check %s", c->name);
         if (required && !c->passed) {
@@ -373,10 +373,10 @@ static int run_candidate(const Env *env, char *const *environ, uint64_t timeout_
 int health_run(const Env *env, char *const *env_extra, uint64_t timeout_sec, HealthReport *ret, Why *why)
 {
         _cleanup_(health_report_done) HealthReport report = { .passed = true };
-        _cleanup_(strv_freep) char **environ = NULL;
+        _cleanup_(strv_freep) char **program_env = NULL;
         int r;
 
-        r = environment(env, env_extra, &environ);
+        r = environment(env, env_extra, &program_env);
         if (r < 0)
                 return r;
         for (size_t folder = 0; folder < ELEMENTSOF(folders); folder++) {
@@ -384,8 +384,9 @@ int health_run(const Env *env, char *const *env_extra, uint64_t timeout_sec, Hea
 
                 r = collect(env, folders[folder], &list, why);
                 for (size_t i = 0; r >= 0 && i < list.n; i++)
-                        r = run_candidate(env, environ, timeout_sec > 0 ? timeout_sec : HEALTH_TIMEOUT_SEC,
-                                          folders[folder], &list.list[i], folder == 0, &report, why);
+                        r = run_candidate(env, program_env,
+                                          timeout_sec > 0 ? timeout_sec : HEALTH_TIMEOUT_SEC, folders[folder],
+                                          &list.list[i], folder == 0, &report, why);
                 if (r < 0)
                         return r;
         }
