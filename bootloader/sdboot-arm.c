@@ -106,27 +106,35 @@ static bool path_in(const char *path, const char *dir)
         return path[n] == '\\' || path[n] == '/';
 }
 
+static bool option_starts_in(SdBoot *b, uint16_t number, const char *dir)
+{
+        _cleanup_(boot_option_done) BootOption o = { 0 };
+        char name[9];
+
+        option_name(number, name);
+        return read_option(b, name, &o) >= 0 && o.path && path_in(o.path, dir);
+}
+
+bool sd_order_starts_in(SdBoot *b, const char *dir)
+{
+        uint16_t order[BOOT_ORDER_MAX];
+        size_t n;
+
+        return read_order(b, order, &n) >= 0 && n > 0 && option_starts_in(b, order[0], dir);
+}
+
 bool sd_loader_runs_from(SdBoot *b, const char *dir)
 {
         _cleanup_(free_charp) char *image = NULL;
-        uint16_t order[BOOT_ORDER_MAX], numbers[2];
-        size_t n_order, n = 0;
+        uint16_t current;
 
         if (efivar_get_text(&b->vars, EFI_LOADER, "LoaderImageIdentifier", &image) >= 0 &&
             path_in(image, dir))
                 return true;
-        n += efivar_get_u16(&b->vars, EFI_GLOBAL, "BootCurrent", numbers + n) >= 0;
-        if (read_order(b, order, &n_order) >= 0 && n_order > 0)
-                numbers[n++] = order[0];
-        for (size_t i = 0; i < n; i++) {
-                _cleanup_(boot_option_done) BootOption o = { 0 };
-                char name[9];
-
-                option_name(numbers[i], name);
-                if (read_option(b, name, &o) >= 0 && o.path && path_in(o.path, dir))
-                        return true;
-        }
-        return false;
+        if (efivar_get_u16(&b->vars, EFI_GLOBAL, "BootCurrent", &current) >= 0 &&
+            option_starts_in(b, current, dir))
+                return true;
+        return sd_order_starts_in(b, dir);
 }
 
 /* --- facts about the ESP's partition --- */

@@ -22,7 +22,7 @@ static int settle_order(SdBoot *b, const char *own_dir, const char *other_dir, b
         uint16_t number;
         int r;
 
-        if (!efivars_present(&b->vars))
+        if (!efivars_present(&b->vars) || sd_order_starts_in(b, own_dir))
                 return 0;
         r = sd_boot_option(b, own_dir, true, &number, NULL);
         if (r > 0)

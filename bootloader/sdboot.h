@@ -90,6 +90,8 @@ char *sd_staged_dir(int slot);                    /* "EFI/gybe/b.staged" */
 char *sd_loader_dir(int slot, unsigned os_index); /* "EFI/AZLB" */
 /* The loader folder of this slot is what started this machine, or what firmware starts first. */
 bool sd_loader_runs_from(SdBoot *b, const char *dir);
+/* What firmware starts first lies there. */
+bool sd_order_starts_in(SdBoot *b, const char *dir);
 /* What retire() takes away, as names in EFI/Linux. NULL-terminated. */
 int sd_retirable(SdBoot *b, const View *view, const EspEntry *running, int spare, char ***ret_ukis,
                  char ***ret_strays, Why *why);
