@@ -7,7 +7,7 @@
 
 static bool quiet_mode;
 
-static void emit(const char *prefix, const char *fmt, va_list ap)
+static void _printf_(2, 0) emit(const char *prefix, const char *fmt, va_list ap)
 {
         char line[1024];
 
