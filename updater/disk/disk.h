@@ -62,6 +62,9 @@ int disk_in_use(const Disk *disk, const Partition *p, Why *why);
 /* The whole disk that holds this partition on the real machine, from /dev/disk/by-partuuid and sysfs: "/dev/vda". */
 int disk_path_of_partuuid(const Env *env, const char *partuuid, char **ret, Why *why);
 
+/* The PARTUUID of a partition's node ("vda3"), lower case: 1, or 0 when nothing says it. */
+int disk_partuuid_of_node(const Env *env, const char *node, char ret_partuuid[DISK_UUID_SIZE]);
+
 /* A partition's bytes. Direct I/O where the target allows it: neither the writes nor the read-back go through the page
  * cache (where direct I/O is refused: fsync, then drop the pages, then read). Offsets and sizes are multiples of
  * AREA_ALIGN and buffers come from area_buffer(); anything else is a bug (assert). */

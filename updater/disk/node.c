@@ -111,10 +111,12 @@ static int follow(const Env *env, const char *folder, const char *link, char ret
         return set_basename(target, ret_name);
 }
 
-static bool uevent_names(const Env *env, const char *node, const char *partuuid)
+/* Newer kernels say it in the partition's uevent. */
+static bool uevent_partuuid(const Env *env, const char *node, char ret_partuuid[DISK_UUID_SIZE])
 {
         _cleanup_(bytes_done) Bytes b = BYTES_NULL;
         char path[160];
+        uint8_t uuid[16];
 
         (void) snprintf(path, sizeof(path), "/sys/class/block/%.64s/uevent", node);
         if (env_read(env, path, ATTRIBUTE_MAX, &b) < 0 || !b.data)
@@ -123,10 +125,40 @@ static bool uevent_names(const Env *env, const char *node, const char *partuuid)
                 next = strchr(line, '\n');
                 if (next)
                         *next++ = 0;
-                if (str_starts(line, "PARTUUID=") && str_fold_cmp(line + strlen("PARTUUID="), partuuid) == 0)
+                if (str_starts(line, "PARTUUID=") && uuid_parse_text(line + strlen("PARTUUID="), uuid) >= 0) {
+                        uuid_format_text(uuid, ret_partuuid);
                         return true;
+                }
         }
         return false;
+}
+
+static bool uevent_names(const Env *env, const char *node, const char *partuuid)
+{
+        char found[DISK_UUID_SIZE];
+
+        return uevent_partuuid(env, node, found) && str_fold_cmp(found, partuuid) == 0;
+}
+
+int disk_partuuid_of_node(const Env *env, const char *node, char ret_partuuid[DISK_UUID_SIZE])
+{
+        static const char folder[] = "/dev/disk/by-partuuid";
+        _cleanup_(strv_freep) char **names = NULL;
+        _cleanup_(close_fdp) int dir_fd = -1;
+        char target[NODE_NAME_SIZE];
+        uint8_t uuid[16];
+
+        if (uevent_partuuid(env, node, ret_partuuid))
+                return 1;
+        dir_fd = env_open_dir(env, folder);
+        if (dir_fd < 0 || dir_list(dir_fd, ".", &names) < 0)
+                return 0;
+        for (char **name = names; *name; name++)
+                if (uuid_parse_text(*name, uuid) >= 0 && follow(env, folder, *name, target) && streq(target, node)) {
+                        uuid_format_text(uuid, ret_partuuid);
+                        return 1;
+                }
+        return 0;
 }
 
 int node_of_links(const Env *env, const Partition *p, char ret_name[NODE_NAME_SIZE])

@@ -42,9 +42,11 @@ typedef struct SlotConfig {
 
 void slot_config_done(SlotConfig *config);
 
-/* Where the two slots are. Pointers borrow from the disk. hash NULL: the tree is inline behind the data (G1). */
+/* Where the two slots are. Pointers borrow from the disk. hash NULL: the tree is inline behind the data (G1), and
+ * inline_offset says where its superblock is; 0, as slot_layout() leaves it: it is looked for (the writer knows). */
 typedef struct SlotParts {
         const Partition *data, *hash, *sig;
+        uint64_t inline_offset;
 } SlotParts;
 
 typedef struct SlotLayout {
@@ -78,11 +80,12 @@ typedef struct SlotNeed {
 int slot_check_spare(const Disk *disk, const SlotLayout *layout, const SlotRunning *running, SlotId target,
                      const SlotNeed *need, Why *why);
 
-/* Bytes moved, for progress and history. */
+/* Bytes of the data image, for progress and history. */
 typedef struct SlotCount {
         uint64_t skipped; /* already in place: read, equal, not written */
         uint64_t written;
         uint64_t zero;    /* of both: blocks of zeroes that nobody had to fetch */
+        uint64_t tree_written; /* of the hash tree and its superblock, counted apart: nobody fetches them */
 } SlotCount;
 
 /* The writer takes the data image in order, in pieces of any size, and never writes beyond it. Equal blocks are not

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+
+/* HASH-SIG holds the root hash's signature as the image brought it, padded with zeroes. What is in it is for the kernel
+ * and the initrd to judge; here it is bytes. */
+
+#include "slot/tree.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+int slot_write_sig(Disk *disk, const SlotParts *parts, const uint8_t *data, size_t size, Why *why)
+{
+        _cleanup_(area_freep) Area *area = NULL;
+        _cleanup_(free_bufferp) uint8_t *want = area_buffer(SLOT_UNIT), *scratch = area_buffer(SLOT_UNIT);
+        uint64_t total = 0;
+        int r;
+
+        if (!parts->sig && size == 0)
+                return 0;
+        if (!parts->sig)
+                return fail(why, -EMEDIUMTYPE, WHY_HOST, "layout",
+                            "%s: has no HASH-SIG partition for a signature of %zu bytes", disk_path(disk),
+                            size);
+        if (!want || !scratch)
+                return -ENOMEM;
+        r = area_open(disk, parts->sig, true, &area, why);
+        if (r < 0)
+                return r;
+        if (size > area_size(area))
+                return fail(why, -ENOSPC, WHY_HOST, "too-big",
+                            "%s: the signature has %zu bytes, the partition %" PRIu64, parts->sig->label,
+                            size, area_size(area));
+        for (uint64_t at = 0; at < area_size(area); at += SLOT_UNIT) {
+                size_t n = (size_t) MIN((uint64_t) SLOT_UNIT, area_size(area) - at);
+                size_t have = at < size ? (size_t) MIN((uint64_t) n, size - at) : 0;
+                uint64_t written = 0;
+
+                if (have > 0)
+                        memcpy(want, data + at, have);
+                memset(want + have, 0, n - have);
+                r = patch_area(area, at, want, scratch, n, NULL, NULL, &written, why);
+                if (r < 0)
+                        return r;
+                total += written;
+        }
+        return total > 0 ? area_sync(area, why) : 0;
+}
