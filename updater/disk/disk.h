@@ -6,8 +6,8 @@
 
 #include "base/env.h"
 
-#define DISK_PARTITIONS_MAX 128u  /* a default GPT; a larger table is not one of ours */
-#define DISK_LABEL_SIZE     145u  /* 36 UTF-16 units as UTF-8, at most 4 bytes each, and the NUL */
+#define DISK_PARTITIONS_MAX 128u /* a default GPT; a larger table is not one of ours */
+#define DISK_LABEL_SIZE     145u /* 36 UTF-16 units as UTF-8, at most 4 bytes each, and the NUL */
 #define DISK_UUID_SIZE      37u
 
 /* Partition types (Discoverable Partitions Specification, and Flatcar's for its two /usr). */

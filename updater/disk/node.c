@@ -154,7 +154,8 @@ int disk_partuuid_of_node(const Env *env, const char *node, char ret_partuuid[DI
         if (dir_fd < 0 || dir_list(dir_fd, ".", &names) < 0)
                 return 0;
         for (char **name = names; *name; name++)
-                if (uuid_parse_text(*name, uuid) >= 0 && follow(env, folder, *name, target) && streq(target, node)) {
+                if (uuid_parse_text(*name, uuid) >= 0 && follow(env, folder, *name, target) &&
+                    streq(target, node)) {
                         uuid_format_text(uuid, ret_partuuid);
                         return 1;
                 }

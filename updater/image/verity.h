@@ -21,7 +21,8 @@ typedef struct VerityParams {
 /* Bytes of superblock block + tree; 0 and -ERANGE when data_blocks is 0 or absurd. */
 int verity_hash_size(uint64_t data_blocks, uint64_t *ret);
 
-void verity_superblock_format(const VerityParams *p, uint8_t out[VERITY_BLOCK]); /* padded with zeroes to a block */
+void verity_superblock_format(const VerityParams *p,
+                              uint8_t out[VERITY_BLOCK]); /* padded with zeroes to a block */
 /* Refuses everything that is not: version 1, type 1, sha256, 4096/4096. Pure. */
 int verity_superblock_parse(const uint8_t *data, size_t size, VerityParams *ret, Why *why);
 

@@ -50,7 +50,8 @@ typedef struct SlotParts {
 } SlotParts;
 
 typedef struct SlotLayout {
-        const char *generation; /* "G1 inline", "G2 separate hash", "G3 signed-capable", "custom" ... for status */
+        const char *
+                generation; /* "G1 inline", "G2 separate hash", "G3 signed-capable", "custom" ... for status */
         SlotParts slot[_SLOT_MAX];
 } SlotLayout;
 
@@ -61,9 +62,9 @@ int slot_layout(const Disk *disk, const SlotConfig *config, SlotLayout *ret, Why
 typedef struct SlotRunning {
         bool known;
         SlotId slot;
-        char roothash[65];  /* lower case; "" when the command line has none */
+        char roothash[65]; /* lower case; "" when the command line has none */
         char data_partuuid[37];
-        bool defaulted;     /* /run/acl said it had guessed: not believed */
+        bool defaulted; /* /run/acl said it had guessed: not believed */
 } SlotRunning;
 
 /* The witnesses that speak must agree; a disagreement, or nobody speaking, leaves known=false and a sentence in *why, and
@@ -73,7 +74,8 @@ int slot_running(const Env *env, const SlotLayout *layout, SlotRunning *ret, Why
 
 /* Everything that speaks against writing into this slot, before a byte is fetched: running, mounted, mapped, too small. */
 typedef struct SlotNeed {
-        uint64_t data_size, hash_size, sig_size; /* bytes of the images; hash_size without inline still counts */
+        uint64_t data_size, hash_size,
+                sig_size; /* bytes of the images; hash_size without inline still counts */
         bool inline_hash;
 } SlotNeed;
 
@@ -84,7 +86,7 @@ int slot_check_spare(const Disk *disk, const SlotLayout *layout, const SlotRunni
 typedef struct SlotCount {
         uint64_t skipped; /* already in place: read, equal, not written */
         uint64_t written;
-        uint64_t zero;    /* of both: blocks of zeroes that nobody had to fetch */
+        uint64_t zero;         /* of both: blocks of zeroes that nobody had to fetch */
         uint64_t tree_written; /* of the hash tree and its superblock, counted apart: nobody fetches them */
 } SlotCount;
 
@@ -92,7 +94,8 @@ typedef struct SlotCount {
  * written. Leaf hashes are taken from what goes to the disk; the tree goes to the HASH partition (or behind the data). */
 typedef struct SlotWriter SlotWriter;
 
-int slot_writer_open(Disk *disk, const SlotParts *parts, const VerityParams *verity, SlotWriter **ret, Why *why);
+int slot_writer_open(Disk *disk, const SlotParts *parts, const VerityParams *verity, SlotWriter **ret,
+                     Why *why);
 SlotWriter *slot_writer_free(SlotWriter *w);
 void slot_writer_freep(SlotWriter **w);
 int slot_writer_put(SlotWriter *w, const void *data, size_t size, Why *why);
@@ -108,8 +111,8 @@ int slot_write_sig(Disk *disk, const SlotParts *parts, const uint8_t *data, size
  * and says the root. 0 equal to expect_root; -EBADMSG with a sentence when anything differs (kind WHY_TRUST). progress may
  * be NULL. Used after staging, before finalize, before rollback, and by recovery. */
 typedef int (*SlotProgress)(void *ctx, uint64_t done, uint64_t total);
-int slot_verify(Disk *disk, const SlotParts *parts, const uint8_t expect_root[32], SlotProgress progress, void *ctx,
-                Why *why);
+int slot_verify(Disk *disk, const SlotParts *parts, const uint8_t expect_root[32], SlotProgress progress,
+                void *ctx, Why *why);
 /* The verity superblock now in the slot (HASH partition, or inline at data_size when that is not 0). -ENOENT when there
  * is none. */
 int slot_superblock(Disk *disk, const SlotParts *parts, uint64_t inline_offset, VerityParams *ret, Why *why);
