@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #define PATH  STATE_DIR "/history.jsonl"
+#define NAME  "var/lib/gybe/history.jsonl"
 #define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
 
 static uint64_t fixed_now(void *ctx _unused_)
@@ -201,10 +202,10 @@ static void test_no_space(const Env *env)
         _cleanup_(json_unrefp) Json *event = json_new_object();
         Why why = { 0 };
 
-        assert(unlinkat(env->root_fd, PATH + 1, 0) >= 0);
-        assert(symlinkat("/dev/full", env->root_fd, PATH + 1) >= 0);
+        assert(unlinkat(env->root_fd, NAME, 0) >= 0);
+        assert(symlinkat("/dev/full", env->root_fd, NAME) >= 0);
         assert(history_append(env, event, &why) < 0 && why.text[0]);
-        assert(unlinkat(env->root_fd, PATH + 1, 0) >= 0);
+        assert(unlinkat(env->root_fd, NAME, 0) >= 0);
 }
 
 int main(void)

@@ -104,7 +104,7 @@ static void test_round_trip(const Env *env)
 
 static void test_unknown_survives(const Env *env)
 {
-        _cleanup_(journal_done) Journal j = { 0 }, empty = { 0 };
+        _cleanup_(journal_done) Journal j = { 0 };
         _cleanup_(free_charp) char *text = NULL, *begun = NULL;
         bool lost = true;
 

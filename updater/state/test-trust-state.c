@@ -35,7 +35,7 @@ static void test_contract(const Env *env)
 {
         _cleanup_(trust_state_done) TrustState t = { 0 };
         _cleanup_(json_unrefp) Json *ours = NULL, *theirs = NULL;
-        _cleanup_(free_charp) char *text = NULL, *a = NULL, *b = NULL;
+        _cleanup_(free_charp) char *a = NULL, *b = NULL;
         _cleanup_(bytes_done) Bytes written = BYTES_NULL;
         const SlotRecord *r;
         uint64_t v = 0;
