@@ -61,7 +61,8 @@ static int scratch_zero(void *ctx, uint64_t size, Why *why _unused_)
         return 0;
 }
 
-static int scratch_fill(EspImage *esp, Container *c, const CosiImage *image, unsigned window_log_max, Why *why)
+static int scratch_fill(EspImage *esp, Container *c, const CosiImage *image, unsigned window_log_max,
+                        Why *why)
 {
         const FetchSink sink = { scratch_data, scratch_zero, esp };
         int r;
@@ -86,8 +87,8 @@ static int scratch_read(void *ctx, uint64_t offset, void *buf, size_t size)
         return (size_t) n == size ? 0 : -EIO;
 }
 
-int esp_image_open(Container *c, const CosiImage *image, unsigned window_log_max, WhyKind kind, int scratch_fd,
-             const OriginWatch *watch, EspImage **ret, Why *why)
+int esp_image_open(Container *c, const CosiImage *image, unsigned window_log_max, WhyKind kind,
+                   int scratch_fd, const OriginWatch *watch, EspImage **ret, Why *why)
 {
         _cleanup_(close_fdp) int fd = scratch_fd;
         _cleanup_(esp_image_freep) EspImage *esp = calloc(1, sizeof(*esp));

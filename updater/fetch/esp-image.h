@@ -12,8 +12,8 @@
 typedef struct EspImage EspImage;
 
 /* takes the scratch descriptor, also on failure */
-int esp_image_open(Container *c, const CosiImage *image, unsigned window_log_max, WhyKind kind, int scratch_fd,
-             const OriginWatch *watch, EspImage **ret, Why *why);
+int esp_image_open(Container *c, const CosiImage *image, unsigned window_log_max, WhyKind kind,
+                   int scratch_fd, const OriginWatch *watch, EspImage **ret, Why *why);
 EspImage *esp_image_free(EspImage *esp);
 void esp_image_freep(EspImage **esp);
 

@@ -136,9 +136,10 @@ static int refuse_window(const Frames *f, uint64_t window, Why *why)
                 (void) snprintf(text, sizeof(text), "%" PRIu64, window);
         return fail_hint(why,
                          fail(why, -E2BIG, f->kind, "window",
-                              "%s: needs a zstd window of %s bytes, at most 2^%u is allowed", f->image.path,
-                              text, f->window_log_max),
-                         "image.maxWindowLog allows up to %u", COSI_WINDOW_LIMIT);
+                              "%s: needs a zstd window of %s bytes, at most 2^%u is allowed "
+                              "(image.maxWindowLog)",
+                              f->image.path, text, f->window_log_max),
+                         "it may be set to %u at most", COSI_WINDOW_LIMIT);
 }
 
 /* Collects the first bytes of a frame until its window is known. Returns 1 when it is and may be decoded, 0

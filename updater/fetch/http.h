@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* The only place that speaks HTTP. A whole small body, or an origin whose bytes are pulled: nothing is read from the
- * network that nobody asked for yet. Broken connections, short bodies and busy servers are retried with growing pauses and
- * resumed where they broke, if the server proves that it is still the same file. */
+/* HTTP requests, one at a time, as a pull: nothing is read from the network that nobody asked for yet. Knows connections,
+ * TLS, proxies, the token and how slow is too slow; knows nothing of files, retries or redirects beyond one hop
+ * (download.h). */
 
 #include "fetch/origin.h"
+#include "fetch/reply.h"
 
-#define HTTP_REDIRECTS_MAX 5u
-#define HTTP_TOKEN_MAX     (16u * 1024u)
+#define HTTP_TOKEN_MAX (16u * 1024u)
 
 typedef struct HttpOptions {
         Bytes ca, certificate,
@@ -31,8 +31,40 @@ typedef struct Http Http;
 int http_new(HttpOptions *options, const OriginWatch *watch, Http **ret, Why *why);
 Http *http_free(Http *h);
 void http_freep(Http **h);
+const OriginWatch *http_watch(const Http *h);
+unsigned http_retries(const Http *h);
 
-/* The whole body, at most max bytes. -ENOENT for 404 and 410. */
-int http_get(Http *h, const char *url, size_t max, Bytes *ret, Why *why);
-/* expect_size: UINT64_MAX, or the signed size; another one is WHY_TRUST. h is borrowed as long as the origin lives. */
-int http_open(Http *h, const char *url, uint64_t expect_size, Origin *ret, Why *why);
+/* What one request asks for. */
+typedef struct HttpAsk {
+        bool ranged; /* bytes first to last */
+        uint64_t first, last;
+        const char *if_range; /* NULL: none */
+        bool redirected;      /* the URL comes from a server: no user name in it counts */
+} HttpAsk;
+
+typedef struct Transfer Transfer;
+
+/* Up to the head of the response: its status may be any. A transfer without a complete head has failed. */
+int transfer_start(Http *h, const char *url, const HttpAsk *ask, Transfer **ret, Why *why);
+/* Gives the connection back when the body was read to its end, else closes it. */
+Transfer *transfer_free(Transfer *t);
+void transfer_freep(Transfer **t);
+
+const Reply *transfer_reply(const Transfer *t);
+/* Fewer bytes than n mean that the transfer is over: at the end of its body, or failed. */
+int transfer_read(Transfer *t, uint8_t *buf, size_t n, size_t *ret_got, Why *why);
+/* The whole body was read, and it was as long as the head said. */
+bool transfer_is_complete(const Transfer *t);
+/* What the server asked for in Retry-After; 0: nothing. */
+uint64_t transfer_retry_after_sec(const Transfer *t);
+/* Why it is over too early, in a sentence about name. -EAGAIN: another attempt may cure it. */
+typedef enum TransferFault {
+        TRANSFER_BROKEN,
+        TRANSFER_UNREACHED, /* there was not even a connection */
+        TRANSFER_STALLED,   /* what came before the silence is no progress */
+} TransferFault;
+
+int transfer_failure(const Transfer *t, const char *name, TransferFault *ret_fault, Why *why);
+
+/* The URL that Location means, seen from the URL from. Only http and https, and never from https to http. */
+int http_redirect(const char *from, const char *location, const char *name, char **ret, Why *why);

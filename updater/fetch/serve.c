@@ -7,7 +7,7 @@
 #include "fetch/serve.h"
 #include "fetch/container.h"
 #include "fetch/esp-image.h"
-#include "fetch/http.h"
+#include "fetch/download.h"
 #include "fetch/sandbox.h"
 #include "fetch/signature.h"
 #include "fetch/url.h"
@@ -257,7 +257,7 @@ static int on_envelope(Server *s, Request *q, Why *why)
         if (r < 0)
                 return r;
         r = l.fd >= 0 ? read_small_file(s, &l, ENVELOPE_MAX, &body, why)
-                      : http_get(s->http, l.name, ENVELOPE_MAX, &body, why);
+                      : download_get(s->http, l.name, ENVELOPE_MAX, &body, why);
         if (r < 0)
                 return r;
         url_redact(l.name, name, sizeof(name));
@@ -280,7 +280,7 @@ static int open_origin(Server *s, Location *l, uint64_t expect_size, Origin *ret
         int r;
 
         if (l->fd < 0)
-                return http_open(s->http, l->name, expect_size, ret, why);
+                return download_open(s->http, l->name, expect_size, ret, why);
         r = origin_open_file(l->fd, l->name, &w, ret, why);
         if (r < 0)
                 return r;

@@ -92,7 +92,8 @@ static int do_cosi(Client *c, char **arg)
         if (r < 0)
                 return r;
         assert(sha256_hex(cosi.metadata.data, cosi.metadata.size, digest) >= 0);
-        printf("cosi %llu %s %s\n", (unsigned long long) cosi.size, cosi.has_ranges ? "ranges" : "stream", digest);
+        printf("cosi %llu %s %s\n", (unsigned long long) cosi.size, cosi.has_ranges ? "ranges" : "stream",
+               digest);
         return 0;
 }
 
@@ -247,8 +248,8 @@ static int client(int argc, char *argv[])
         assert(env_open(NULL, &c.env, &c.why) >= 0);
         r = run_commands(&c, argc, argv);
         if (r < 0)
-                printf("%s %s %s: %s; %s\n", why_kind_name(c.why.kind), strerrorname_np(-r), c.why.code, c.why.text,
-                       c.why.hint);
+                printf("%s %s %s: %s; %s\n", why_kind_name(c.why.kind), strerrorname_np(-r), c.why.code,
+                       c.why.text, c.why.hint);
         fetch_esp_done(&c.esp);
         fetch_stop(c.fetch);
         fetch_options_done(&c.options);

@@ -94,11 +94,11 @@ void value_put_envelope(WirePack *p, const Envelope *e)
         }
 }
 
-/* A key that signed twice must not count twice; the child has refused that too. */
+/* A key that signed twice must not count twice; the child has refused that too. "" is a keyid that can be none. */
 static bool keyid_is_new(const Envelope *e, const char *keyid)
 {
         for (size_t i = 0; i < e->n_signatures; i++)
-                if (streq(e->signatures[i].keyid, keyid))
+                if (*keyid && str_fold_cmp(e->signatures[i].keyid, keyid) == 0)
                         return false;
         return true;
 }

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* A file on a server, in spite of everything that happens on the way: redirects, broken connections, short bodies, busy
+ * servers, servers that cannot seek. What broke is resumed where it broke, if the server proves that it is still the same
+ * file; nothing of two files is ever mixed. */
+
+#include "fetch/http.h"
+
+#define DOWNLOAD_REDIRECTS_MAX 5u
+
+/* The whole body, at most max bytes. -ENOENT for 404 and 410. */
+int download_get(Http *h, const char *url, size_t max, Bytes *ret, Why *why);
+/* expect_size: UINT64_MAX, or the signed size; another one is WHY_TRUST. h is borrowed as long as the origin lives. */
+int download_open(Http *h, const char *url, uint64_t expect_size, Origin *ret, Why *why);
