@@ -164,7 +164,7 @@ def main():
         c = foreign.Cosi(v2, work / "cosi", version="1.1")
         cosi = c.write(work / "x.cosi")
         foreign.write_json(work / "x.release.json", foreign.envelope("release", foreign.release(v2, c, cosi), [key]))
-        fresh = Host(work / "fresh", usr_size=4 * MIB, hash_size=MIB // 4, sig_size=MIB // 4, esp_size=4 * MIB)
+        fresh = Host(work / "fresh", usr_size=4 * MIB, esp_size=40 * MIB)
         fresh.install(v1, trust_root=root, policy={"attempts": 10})
         # the sectors of an older image in the spare slot: skipping and overwriting both happen
         fresh.put("USR-B", v1.usr)
