@@ -55,11 +55,12 @@ int doc_fail(const Doc *d, const char *field, const char *fmt, ...)
         va_start(ap, fmt);
         (void) vsnprintf(reason, sizeof(reason), fmt, ap);
         va_end(ap);
-        return fail(d->why, -EBADMSG, WHY_TRUST, "malformed", "%s: malformed: %s%s %s", d->what, d->where, field,
-                    reason);
+        return fail(d->why, -EBADMSG, WHY_TRUST, "malformed", "%s: malformed: %s%s %s", d->what, d->where,
+                    field, reason);
 }
 
-int doc_open(const void *payload, size_t size, const char *what, const char *schema, Json **ret_json, Doc *ret, Why *why)
+int doc_open(const void *payload, size_t size, const char *what, const char *schema, Json **ret_json,
+             Doc *ret, Why *why)
 {
         _cleanup_(json_unrefp) Json *json = NULL;
         const char *found;
@@ -75,8 +76,8 @@ int doc_open(const void *payload, size_t size, const char *what, const char *sch
         if (!found)
                 return doc_fail(&d, "schema", "is missing, \"%s\" expected", schema);
         if (!streq(found, schema))
-                return fail(why, -EPROTONOSUPPORT, WHY_TRUST, "schema", "%s: schema is \"%.60s\", \"%s\" expected",
-                            what, found, schema);
+                return fail(why, -EPROTONOSUPPORT, WHY_TRUST, "schema",
+                            "%s: schema is \"%.60s\", \"%s\" expected", what, found, schema);
         d.json = json;
         *ret = d;
         *ret_json = TAKE(json);

@@ -6,11 +6,11 @@
 
 #include "base/json.h"
 
-#define DOC_TEXT_MAX    128u /* product, channel, version, signer: words that people type */
-#define DOC_PATH_MAX    512u /* beyond what FAT (255 a component) and URLs in the field need */
-#define DOC_LIST_MAX    1024u /* entries of any list; an envelope of 256 KiB has no room for many more */
-#define DOC_SHA256_HEX  64u
-#define DOC_SHA384_HEX  96u
+#define DOC_TEXT_MAX   128u  /* product, channel, version, signer: words that people type */
+#define DOC_PATH_MAX   512u  /* beyond what FAT (255 a component) and URLs in the field need */
+#define DOC_LIST_MAX   1024u /* entries of any list; an envelope of 256 KiB has no room for many more */
+#define DOC_SHA256_HEX 64u
+#define DOC_SHA384_HEX 96u
 
 typedef struct Doc {
         const Json *json; /* the object whose members are asked for */
@@ -20,7 +20,8 @@ typedef struct Doc {
 } Doc;
 
 /* Parses and checks the schema name. The tree goes to ret_json, ret borrows from it. */
-int doc_open(const void *payload, size_t size, const char *what, const char *schema, Json **ret_json, Doc *ret, Why *why);
+int doc_open(const void *payload, size_t size, const char *what, const char *schema, Json **ret_json,
+             Doc *ret, Why *why);
 /* Fills the Why: "WHAT: WHERE.FIELD: reason". Returns -EBADMSG. */
 int doc_fail(const Doc *d, const char *field, const char *fmt, ...) _printf_(3, 4);
 

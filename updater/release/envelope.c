@@ -130,7 +130,8 @@ int envelope_parse(const void *data, size_t size, const char *what, Envelope *re
 
         if (size > ENVELOPE_MAX)
                 return fail(why, -EFBIG, WHY_TRUST, "malformed",
-                            "%s: malformed envelope: %zu bytes, at most %u are allowed", what, size, ENVELOPE_MAX);
+                            "%s: malformed envelope: %zu bytes, at most %u are allowed", what, size,
+                            ENVELOPE_MAX);
         r = json_parse(data, size, 0, JSON_DEPTH_MAX, what, WHY_TRUST, &json, why);
         if (r < 0)
                 return r;

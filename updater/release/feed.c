@@ -58,7 +58,8 @@ static int read_channels(const Doc *d, Feed *f)
         if (r < 0)
                 return r;
         if (json_members(channels.json) > FEED_CHANNELS_MAX)
-                return doc_fail(d, "channels", "has %zu names, at most %u are allowed", json_members(channels.json), FEED_CHANNELS_MAX);
+                return doc_fail(d, "channels", "has %zu names, at most %u are allowed",
+                                json_members(channels.json), FEED_CHANNELS_MAX);
         f->channels = calloc(MAX(json_members(channels.json), (size_t) 1), sizeof(*f->channels));
         return f->channels ? json_each(channels.json, add_channel, &walk) : -ENOMEM;
 }
@@ -68,14 +69,17 @@ static int read_one(const Doc *item, const Feed *f, FeedRelease *rel)
         _cleanup_(free_charp) char *arch = NULL;
         int r;
 
-        if ((r = doc_text(item, "version", DOC_TEXT_MAX, &rel->version)) < 0 || (r = doc_u64(item, "serial", &rel->serial)) < 0 ||
-            (r = doc_text(item, "arch", sizeof(rel->arch) - 1, &arch)) < 0 || (r = doc_path(item, "path", &rel->path)) < 0 ||
+        if ((r = doc_text(item, "version", DOC_TEXT_MAX, &rel->version)) < 0 ||
+            (r = doc_u64(item, "serial", &rel->serial)) < 0 ||
+            (r = doc_text(item, "arch", sizeof(rel->arch) - 1, &arch)) < 0 ||
+            (r = doc_path(item, "path", &rel->path)) < 0 ||
             (r = doc_hex(item, "sha384", DOC_SHA384_HEX, rel->sha384)) < 0)
                 return r;
         memcpy(rel->arch, arch, strlen(arch) + 1);
         for (size_t i = 0; i < f->n_releases; i++)
                 if (streq(f->releases[i].version, rel->version) && streq(f->releases[i].arch, rel->arch))
-                        return doc_fail(item, "version", "\"%.60s\" for %s is listed twice", rel->version, rel->arch);
+                        return doc_fail(item, "version", "\"%.60s\" for %s is listed twice", rel->version,
+                                        rel->arch);
         return 0;
 }
 
@@ -115,9 +119,10 @@ int feed_parse(const void *payload, size_t size, const char *what, Feed *ret, Wh
         int r;
 
         if ((r = doc_open(payload, size, what, "gybe.feed/1", &json, &d, why)) < 0 ||
-            (r = doc_text(&d, "product", DOC_TEXT_MAX, &f.product)) < 0 || (r = doc_u64(&d, "serial", &f.serial)) < 0 ||
-            (r = doc_time(&d, "issued", &f.issued)) < 0 || (r = doc_time(&d, "expires", &f.expires)) < 0 ||
-            (r = read_channels(&d, &f)) < 0 || (r = read_releases(&d, &f)) < 0)
+            (r = doc_text(&d, "product", DOC_TEXT_MAX, &f.product)) < 0 ||
+            (r = doc_u64(&d, "serial", &f.serial)) < 0 || (r = doc_time(&d, "issued", &f.issued)) < 0 ||
+            (r = doc_time(&d, "expires", &f.expires)) < 0 || (r = read_channels(&d, &f)) < 0 ||
+            (r = read_releases(&d, &f)) < 0)
                 return r;
         *ret = f;
         f = (Feed){ 0 };

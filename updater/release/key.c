@@ -18,10 +18,10 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 
-#define RSA_BITS_MIN     3072 /* formats.md section 1 */
-#define RSA_BITS_MAX     16384 /* beyond this OpenSSL does not verify */
-#define SPKI_MAX         8192u /* ML-DSA-87 has 2.6 kB, RSA-16384 2.1 kB */
-#define PEM_MAX          65536u
+#define RSA_BITS_MIN 3072  /* formats.md section 1 */
+#define RSA_BITS_MAX 16384 /* beyond this OpenSSL does not verify */
+#define SPKI_MAX     8192u /* ML-DSA-87 has 2.6 kB, RSA-16384 2.1 kB */
+#define PEM_MAX      65536u
 
 static const struct {
         const char *name;
@@ -124,8 +124,8 @@ static const char *key_misfit(const EVP_PKEY *pkey, KeyAlg alg)
         }
         if (!EVP_PKEY_is_a(pkey, algs[alg].type))
                 return "a key of another type";
-        if (algs[alg].group && (EVP_PKEY_get_group_name(pkey, group, sizeof(group), &n) != 1 ||
-                                !streq(group, algs[alg].group)))
+        if (algs[alg].group &&
+            (EVP_PKEY_get_group_name(pkey, group, sizeof(group), &n) != 1 || !streq(group, algs[alg].group)))
                 return "a key on another curve";
         return NULL;
 }
@@ -153,8 +153,8 @@ int key_from_spki(KeyAlg alg, const uint8_t *der, size_t size, Key **ret, Why *w
                 return fail(why, -EOPNOTSUPP, WHY_TRUST, "algorithm-missing",
                             "key: this build cannot check signatures by %s", key_alg_name(alg));
         if (size == 0 || size > SPKI_MAX)
-                return fail(why, -EBADMSG, WHY_TRUST, "malformed", "%s key: %zu bytes, at most %u are allowed",
-                            key_alg_name(alg), size, SPKI_MAX);
+                return fail(why, -EBADMSG, WHY_TRUST, "malformed",
+                            "%s key: %zu bytes, at most %u are allowed", key_alg_name(alg), size, SPKI_MAX);
         pkey = d2i_PUBKEY(NULL, &p, (long) size);
         ERR_clear_error();
         if (!pkey || p != der + size)
@@ -183,7 +183,8 @@ int key_from_pem(const void *pem, size_t size, const char *what, Key **ret, Why 
         int r;
 
         if (size > PEM_MAX)
-                return fail(why, -EFBIG, WHY_USAGE, "key", "%s: %zu bytes are too many for a key file", what, size);
+                return fail(why, -EFBIG, WHY_USAGE, "key", "%s: %zu bytes are too many for a key file", what,
+                            size);
         bio = BIO_new_mem_buf(pem, (int) size);
         if (!bio)
                 return -ENOMEM;
@@ -194,8 +195,10 @@ int key_from_pem(const void *pem, size_t size, const char *what, Key **ret, Why 
         }
         ERR_clear_error();
         if (!pkey)
-                return fail(why, -EBADMSG, WHY_USAGE, "key",
-                            "%s: not a key in PEM without a passphrase, or of a kind this build does not know", what);
+                return fail(
+                        why, -EBADMSG, WHY_USAGE, "key",
+                        "%s: not a key in PEM without a passphrase, or of a kind this build does not know",
+                        what);
         for (KeyAlg alg = 0; alg < _KEY_ALG_MAX; alg++) {
                 if (key_misfit(pkey, alg))
                         continue;
@@ -204,8 +207,10 @@ int key_from_pem(const void *pem, size_t size, const char *what, Key **ret, Why 
                         pkey = NULL;
                 return r;
         }
-        return fail(why, -EBADMSG, WHY_USAGE, "key",
-                    "%s: not a key that signs releases (P-384, P-256, Ed25519, RSA from 3072 bits, ML-DSA-65)", what);
+        return fail(
+                why, -EBADMSG, WHY_USAGE, "key",
+                "%s: not a key that signs releases (P-384, P-256, Ed25519, RSA from 3072 bits, ML-DSA-65)",
+                what);
 }
 
 int key_generate(KeyAlg alg, Key **ret, Why *why)
@@ -214,8 +219,8 @@ int key_generate(KeyAlg alg, Key **ret, Why *why)
         int r;
 
         if (!key_alg_supported(alg))
-                return fail(why, -EOPNOTSUPP, WHY_USAGE, "algorithm-missing", "%s: this build cannot make such keys",
-                            key_alg_name(alg));
+                return fail(why, -EOPNOTSUPP, WHY_USAGE, "algorithm-missing",
+                            "%s: this build cannot make such keys", key_alg_name(alg));
         if (alg == KEY_RSA_PSS)
                 pkey = EVP_PKEY_Q_keygen(NULL, NULL, algs[alg].type, (size_t) RSA_BITS_MIN);
         else if (algs[alg].group)
@@ -258,8 +263,8 @@ static int pem_of(const Key *k, bool private, Bytes *ret)
 
         if (!bio)
                 return -ENOMEM;
-        ok = private ? PEM_write_bio_PrivateKey(bio, k->pkey, NULL, NULL, 0, NULL, NULL) :
-                       PEM_write_bio_PUBKEY(bio, k->pkey);
+        ok = private ? PEM_write_bio_PrivateKey(bio, k->pkey, NULL, NULL, 0, NULL, NULL)
+                     : PEM_write_bio_PUBKEY(bio, k->pkey);
         ERR_clear_error();
         n = BIO_get_mem_data(bio, &text);
         return ok == 1 && n > 0 ? bytes_copy(ret, text, (size_t) n) : -EIO;
@@ -297,7 +302,8 @@ bool key_same(const Key *a, const Key *b)
                 return false;
         if (a->alg == KEY_RSA_PSS)
                 same = EVP_PKEY_get_bn_param(a->pkey, OSSL_PKEY_PARAM_RSA_N, &n_a) == 1 &&
-                       EVP_PKEY_get_bn_param(b->pkey, OSSL_PKEY_PARAM_RSA_N, &n_b) == 1 && BN_cmp(n_a, n_b) == 0;
+                       EVP_PKEY_get_bn_param(b->pkey, OSSL_PKEY_PARAM_RSA_N, &n_b) == 1 &&
+                       BN_cmp(n_a, n_b) == 0;
         else
                 same = EVP_PKEY_eq(a->pkey, b->pkey) == 1;
         ERR_clear_error();

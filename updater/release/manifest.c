@@ -11,23 +11,49 @@
 
 #define REVOKED_MAX   1024u
 #define SALT_DIGITS   512u  /* dm-verity's superblock holds 256 bytes */
-#define NOTES_MAX     2048u
+#define NOTES_MAX     4096u /* trust.md 3.2 */
+#define OSTREE_COMMIT 64u   /* digits of a SHA-256 */
 #define BLOCK         4096u
 #define USR_SIZE_MAX  (UINT64_C(1) << 46) /* 64 TiB: far beyond any slot, and no sum of two overflows */
+#define COSI_SIZE_MAX (UINT64_C(1) << 47) /* both images uncompressed */
 
 static const char *const kind_names[_BOOT_KIND_MAX] = {
-        [BOOT_UKI] = "uki",
-        [BOOT_ADDON] = "addon",
-        [BOOT_ADDON_TEMPLATE] = "addon-template",
-        [BOOT_CRED] = "cred",
-        [BOOT_LOADER] = "loader",
-        [BOOT_SHIM] = "shim",
+        [BOOT_UKI] = "uki",   [BOOT_ADDON] = "addon",   [BOOT_ADDON_TEMPLATE] = "addon-template",
+        [BOOT_CRED] = "cred", [BOOT_LOADER] = "loader", [BOOT_SHIM] = "shim",
 };
 
-/* Fields this version knows; a release may declare that a reader must know one. */
+/* Fields this version knows; a release may declare that a reader must know one. Inner ones are named with their object. */
 static const char *const known_fields[] = {
-        "schema", "product", "channel", "arch", "version", "serial", "floorSerial", "minimumSerial", "issued", "expires",
-        "cosi", "usr", "boot", "revokes", "critical", "notes",
+        "schema",
+        "product",
+        "channel",
+        "arch",
+        "version",
+        "serial",
+        "floorSerial",
+        "minimumSerial",
+        "issued",
+        "expires",
+        "cosi",
+        "cosi.name",
+        "cosi.size",
+        "cosi.metadataSha384",
+        "usr",
+        "usr.roothash",
+        "usr.dataSize",
+        "usr.hashSize",
+        "usr.salt",
+        "usr.uuid",
+        "usr.ostreeCommit",
+        "boot",
+        "boot.path",
+        "boot.kind",
+        "boot.sha256",
+        "revokes",
+        "revokes.serials",
+        "revokes.roothashes",
+        "critical",
+        "notes",
 };
 
 const char *boot_kind_name(BootKind kind)
@@ -83,11 +109,12 @@ static int check_critical(const Doc *d)
 
                 for (size_t i = 0; i < ELEMENTSOF(known_fields); i++)
                         known |= streq(*c, known_fields[i]);
-                if (!known) {
-                        (void) fail(d->why, -EPROTONOSUPPORT, WHY_TRUST, "critical", "%s: it says that \"%.60s\" must be understood, and gybe " GYBE_VERSION " does not",
-                                    d->what, *c);
-                        return fail_hint(d->why, -EPROTONOSUPPORT, "update gybe first");
-                }
+                if (known)
+                        continue;
+                (void) fail(d->why, -EPROTONOSUPPORT, WHY_TRUST, "critical-unknown",
+                            "%s: it says that \"%.60s\" must be understood, and gybe %s does not", d->what,
+                            *c, GYBE_VERSION);
+                return fail_hint(d->why, -EPROTONOSUPPORT, "update gybe first");
         }
         return 0;
 }
@@ -98,7 +125,8 @@ static int read_identity(const Doc *d, Release *r)
 
         if ((e = doc_text(d, "product", DOC_TEXT_MAX, &r->product)) < 0 ||
             (e = doc_text_list(d, "channel", 1, DOC_LIST_MAX, &r->channels)) < 0 ||
-            (e = doc_text(d, "arch", DOC_TEXT_MAX, &r->arch)) < 0 || (e = doc_text(d, "version", DOC_TEXT_MAX, &r->version)) < 0)
+            (e = doc_text(d, "arch", DOC_TEXT_MAX, &r->arch)) < 0 ||
+            (e = doc_text(d, "version", DOC_TEXT_MAX, &r->version)) < 0)
                 return e;
         if (!streq(r->arch, "x86_64") && !streq(r->arch, "aarch64"))
                 return doc_fail(d, "arch", "is \"%.30s\"; it must be x86_64 or aarch64", r->arch);
@@ -111,15 +139,17 @@ static int read_order(const Doc *d, Release *r)
 {
         int e;
 
-        if ((e = doc_u64(d, "serial", &r->serial)) < 0 || (e = doc_u64(d, "floorSerial", &r->floor_serial)) < 0 ||
-            (e = json_get(d->json, "minimumSerial") ? doc_u64(d, "minimumSerial", &r->minimum_serial) : 0) < 0 ||
+        if ((e = doc_u64(d, "serial", &r->serial)) < 0 ||
+            (e = doc_u64(d, "floorSerial", &r->floor_serial)) < 0 ||
+            (e = json_get(d->json, "minimumSerial") ? doc_u64(d, "minimumSerial", &r->minimum_serial) : 0) <
+                    0 ||
             (e = doc_time(d, "issued", &r->issued)) < 0 || (e = doc_time(d, "expires", &r->expires)) < 0)
                 return e;
         if (r->serial == 0)
                 return doc_fail(d, "serial", "is 0; the first serial is 1");
         if (r->floor_serial > r->serial)
-                return doc_fail(d, "floorSerial", "is %llu, above the serial %llu", (unsigned long long) r->floor_serial,
-                                (unsigned long long) r->serial);
+                return doc_fail(d, "floorSerial", "is %llu, above the serial %llu",
+                                (unsigned long long) r->floor_serial, (unsigned long long) r->serial);
         if (r->expires < r->issued)
                 return doc_fail(d, "expires", "is before issued");
         return 0;
@@ -134,7 +164,10 @@ static int read_cosi(const Doc *d, Release *r)
             (e = doc_u64(&cosi, "size", &r->cosi.size)) < 0 ||
             (e = doc_hex(&cosi, "metadataSha384", DOC_SHA384_HEX, r->cosi.metadata_sha384)) < 0)
                 return e;
-        return r->cosi.size == 0 ? doc_fail(&cosi, "size", "is 0") : 0;
+        if (r->cosi.size == 0 || r->cosi.size > COSI_SIZE_MAX)
+                return doc_fail(&cosi, "size", "is %llu; it must be from 1 to %llu",
+                                (unsigned long long) r->cosi.size, (unsigned long long) COSI_SIZE_MAX);
+        return 0;
 }
 
 static int read_salt(const Doc *usr, Release *r)
@@ -162,16 +195,31 @@ static int read_uuid(const Doc *usr, Release *r)
         return 0;
 }
 
-/* Superblock and the levels of a tree of 128 hashes a block. A larger hash image is fine (padding), a smaller one cannot be. */
+/* The levels of a tree of 128 hashes a block. A larger hash image is fine (the superblock, padding), a smaller one cannot be.
+ * The superblock is not demanded here: what the image holds decides that, and tools differ in whether they count it. */
 static uint64_t smallest_hash_size(uint64_t data_size)
 {
-        uint64_t blocks = data_size / BLOCK, total = 1;
+        uint64_t blocks = data_size / BLOCK, total = 0;
 
         while (blocks > 1) {
                 blocks = (blocks + 127) / 128;
                 total += blocks;
         }
-        return total * BLOCK;
+        return MAX(total, UINT64_C(1)) * BLOCK;
+}
+
+static int read_ostree_commit(const Doc *usr, Release *r)
+{
+        char commit[OSTREE_COMMIT + 1];
+        int e;
+
+        if (!json_get(usr->json, "ostreeCommit"))
+                return 0;
+        e = doc_hex(usr, "ostreeCommit", OSTREE_COMMIT, commit);
+        if (e < 0)
+                return e;
+        r->usr.ostree_commit = strdup(commit);
+        return r->usr.ostree_commit ? 0 : -ENOMEM;
 }
 
 static int read_usr(const Doc *d, Release *r)
@@ -179,37 +227,61 @@ static int read_usr(const Doc *d, Release *r)
         Doc usr;
         int e;
 
-        if ((e = doc_object(d, "usr", &usr)) < 0 || (e = doc_hex(&usr, "roothash", DOC_SHA256_HEX, r->usr.roothash)) < 0 ||
-            (e = doc_u64(&usr, "dataSize", &r->usr.data_size)) < 0 || (e = doc_u64(&usr, "hashSize", &r->usr.hash_size)) < 0 ||
-            (e = read_salt(&usr, r)) < 0 || (e = read_uuid(&usr, r)) < 0)
+        if ((e = doc_object(d, "usr", &usr)) < 0 ||
+            (e = doc_hex(&usr, "roothash", DOC_SHA256_HEX, r->usr.roothash)) < 0 ||
+            (e = doc_u64(&usr, "dataSize", &r->usr.data_size)) < 0 ||
+            (e = doc_u64(&usr, "hashSize", &r->usr.hash_size)) < 0 || (e = read_salt(&usr, r)) < 0 ||
+            (e = read_uuid(&usr, r)) < 0)
                 return e;
         if (r->usr.data_size == 0 || r->usr.data_size % BLOCK != 0 || r->usr.data_size > USR_SIZE_MAX)
-                return doc_fail(&usr, "dataSize", "is %llu; it must be a positive multiple of %u", (unsigned long long) r->usr.data_size,
-                                BLOCK);
+                return doc_fail(&usr, "dataSize", "is %llu; it must be a positive multiple of %u",
+                                (unsigned long long) r->usr.data_size, BLOCK);
         if (r->usr.hash_size % BLOCK != 0 || r->usr.hash_size > USR_SIZE_MAX ||
             r->usr.hash_size < smallest_hash_size(r->usr.data_size))
-                return doc_fail(&usr, "hashSize", "is %llu; a tree over %llu bytes has %llu, in blocks of %u",
+                return doc_fail(&usr, "hashSize",
+                                "is %llu; a tree over %llu bytes has at least %llu, in blocks of %u",
                                 (unsigned long long) r->usr.hash_size, (unsigned long long) r->usr.data_size,
                                 (unsigned long long) smallest_hash_size(r->usr.data_size), BLOCK);
-        if (json_get(usr.json, "ostreeCommit"))
-                return doc_text(&usr, "ostreeCommit", DOC_TEXT_MAX, &r->usr.ostree_commit);
-        return 0;
+        return read_ostree_commit(&usr, r);
+}
+
+/* FAT drops dots and blanks at the end of a name and folds more than ASCII, so that two such paths may be one file: what is
+ * listed must be spelled in a way that has only one meaning. */
+static const char *fat_reason(const char *path)
+{
+        for (const char *p = path; *p; p++) {
+                if ((unsigned char) *p >= 0x80)
+                        return "has a character that is not ASCII";
+                if (strchr("\"*:<>?|", *p))
+                        return "has a character that FAT does not allow";
+                if ((*p == '.' || *p == ' ') && (p[1] == '/' || !p[1]))
+                        return "has a component that ends in a dot or a blank";
+        }
+        return NULL;
 }
 
 static int read_boot_file(const Doc *item, Release *r, ReleaseFile *f)
 {
         _cleanup_(free_charp) char *kind = NULL;
+        const char *reason;
         int e;
 
-        if ((e = doc_path(item, "path", &f->path)) < 0 || (e = doc_text(item, "kind", DOC_TEXT_MAX, &kind)) < 0 ||
+        if ((e = doc_path(item, "path", &f->path)) < 0 ||
+            (e = doc_text(item, "kind", DOC_TEXT_MAX, &kind)) < 0 ||
             (e = doc_hex(item, "sha256", DOC_SHA256_HEX, f->sha256)) < 0)
                 return e;
         f->kind = boot_kind_from_name(kind);
         if (f->kind < 0)
-                return doc_fail(item, "kind", "is \"%.30s\", which gybe " GYBE_VERSION " does not know", kind);
+                return doc_fail(item, "kind", "is \"%.30s\", which gybe %s does not know", kind,
+                                GYBE_VERSION);
+        reason = fat_reason(f->path);
+        if (reason)
+                return doc_fail(item, "path", "%s (\"%.100s\")", reason, f->path);
         for (size_t i = 0; i < r->n_boot; i++)
                 if (str_fold_cmp(r->boot[i].path, f->path) == 0)
-                        return doc_fail(item, "path", "is \"%.100s\", as another file's (names compare as FAT does)", f->path);
+                        return doc_fail(item, "path",
+                                        "is \"%.100s\", as another file's (names compare as FAT does)",
+                                        f->path);
         return 0;
 }
 
@@ -258,10 +330,11 @@ static int read_revoked_serials(const Doc *revokes, Release *r)
         for (size_t i = 0; i < json_len(list); i++) {
                 uint64_t v;
 
-                if (json_u64(json_at(list, i), &v) != 1)
+                if (json_u64(json_at(list, i), &v) <= 0)
                         return doc_fail(revokes, "serials", "has an entry that is not a serial");
                 if (v == r->serial)
-                        return doc_fail(revokes, "serials", "names this release itself (%llu)", (unsigned long long) v);
+                        return doc_fail(revokes, "serials", "names this release itself (%llu)",
+                                        (unsigned long long) v);
                 r->revoked_serials[r->n_revoked_serials++] = v;
         }
         return 0;
@@ -307,9 +380,10 @@ int release_parse(const void *payload, size_t size, const char *what, Release *r
         Doc d;
         int e;
 
-        if ((e = doc_open(payload, size, what, "gybe.release/1", &json, &d, why)) < 0 || (e = check_critical(&d)) < 0 ||
-            (e = read_identity(&d, &r)) < 0 || (e = read_order(&d, &r)) < 0 || (e = read_cosi(&d, &r)) < 0 ||
-            (e = read_usr(&d, &r)) < 0 || (e = read_boot(&d, &r)) < 0 || (e = read_revokes(&d, &r)) < 0)
+        if ((e = doc_open(payload, size, what, "gybe.release/1", &json, &d, why)) < 0 ||
+            (e = check_critical(&d)) < 0 || (e = read_identity(&d, &r)) < 0 || (e = read_order(&d, &r)) < 0 ||
+            (e = read_cosi(&d, &r)) < 0 || (e = read_usr(&d, &r)) < 0 || (e = read_boot(&d, &r)) < 0 ||
+            (e = read_revokes(&d, &r)) < 0)
                 return e;
         *ret = r;
         r = (Release){ 0 };

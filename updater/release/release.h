@@ -36,6 +36,8 @@ typedef struct Envelope {
 /* JSON bytes -> Envelope. Refuses: too large, malformed, wrong types, more than 16 signatures, the same keyid twice.
  * Signatures with an unknown alg or an odd keyid are kept: they do not count, they do not fail the envelope. */
 int envelope_parse(const void *data, size_t size, const char *what, Envelope *ret, Why *why);
+/* The same rules for an envelope that came as records and not as JSON; trust_check() applies them too. */
+int envelope_check(const Envelope *e, const char *what, Why *why);
 void envelope_done(Envelope *e);
 void envelope_move(Envelope *dst, Envelope *src);
 /* Envelope -> JSON text (file content, ends with a newline). */
@@ -65,7 +67,8 @@ Key *key_free(Key *k);
 void key_freep(Key **k);
 /* From SPKI DER. Refuses a key that does not fit alg (curve, RSA < 3072). -EOPNOTSUPP when this build lacks alg. */
 int key_from_spki(KeyAlg alg, const uint8_t *der, size_t size, Key **ret, Why *why);
-/* From a PEM private key file (passphrase prompts are not supported); alg is found from the key. */
+/* From a PEM private key file (passphrase prompts are not supported); alg is found from the key. A public key is taken too,
+ * it cannot sign. */
 int key_from_pem(const void *pem, size_t size, const char *what, Key **ret, Why *why);
 int key_generate(KeyAlg alg, Key **ret, Why *why);
 KeyAlg key_alg(const Key *k);
@@ -73,6 +76,8 @@ int key_spki(const Key *k, Bytes *ret);
 int key_private_pem(const Key *k, Bytes *ret);
 int key_public_pem(const Key *k, Bytes *ret);
 int key_id(const Key *k, char ret[KEYID_SIZE]);
+/* The same key, whatever its encoding: then two keyids are one person. */
+bool key_same(const Key *a, const Key *b);
 int key_sign(const Key *k, const void *data, size_t size, Bytes *ret, Why *why);
 /* 1 good, 0 bad, negative errno when it could not be tried */
 int key_verify(const Key *k, const void *data, size_t size, const uint8_t *sig, size_t sig_size);
@@ -113,13 +118,15 @@ void root_done(Root *root);
 
 /* Which signatures count for a role, and whether they suffice. */
 typedef struct TrustVerdict {
-        char **good;     /* keyids that verified */
-        char **signers;  /* signer ids that count (for plain keyids: the keyid) */
-        char *explain;   /* one line: who signed, whose signature was wrong, what was unknown */
+        char **good;    /* keyids that verified */
+        char **signers; /* signer ids that count (for plain keyids: the keyid) */
+        char *explain;  /* one line: who signed, whose signature was wrong, what was unknown */
 } TrustVerdict;
 
 void trust_verdict_done(TrustVerdict *v);
-int trust_check(const Root *root, RoleId role, const Envelope *e, const char *what, TrustVerdict *ret, Why *why);
+/* The envelope must be of the role's type. Refused before anything is counted: a required algorithm this build lacks. */
+int trust_check(const Root *root, RoleId role, const Envelope *e, const char *what, TrustVerdict *ret,
+                Why *why);
 
 /* A chain of roots: a factory or operator root, trusted as found (must meet its own threshold), then N+1, N+2 ... each
  * signed by the thresholds of N and of itself. */
@@ -129,7 +136,8 @@ typedef struct TrustAnchor {
 } TrustAnchor;
 
 int trust_anchor_open(const Envelope *first, const char *name, TrustAnchor *ret, Why *why);
-/* 1 the root moved on to this one; 0 it is not the next version (nothing changed); negative: refused */
+/* 1 the root moved on to this one; 0 the root at hand has signed it, but it is not the next version (nothing changed);
+ * negative: refused. Offer only root.N+1: older ones were signed by keys that may be gone, and are refused. */
 int trust_anchor_advance(TrustAnchor *anchor, const Envelope *next, Why *why);
 /* Only the newest root of a chain must be unexpired. now: the trusted time, never below the time floor. */
 int trust_anchor_check_expiry(const TrustAnchor *anchor, uint64_t now, Why *why);
@@ -191,11 +199,12 @@ void release_move(Release *dst, Release *src);
 /* What the host is and remembers, for the judgement. */
 typedef struct ReleaseHost {
         const char *product, *arch, *channel;
-        const char *running_roothash;    /* "" unknown */
+        const char *running_roothash; /* "" unknown */
         bool running_serial_known;
         uint64_t running_serial;
         uint64_t high_water_serial;
-        uint64_t now, time_floor;        /* system clock; newest time that is proved: build of the running image, verified issued */
+        uint64_t now;        /* system clock */
+        uint64_t time_floor; /* newest time that is proved: build of the running image, verified issued */
         bool clock_synchronised;
         const uint64_t *revoked_serials;
         size_t n_revoked_serials;
@@ -204,13 +213,16 @@ typedef struct ReleaseHost {
 
 typedef enum JudgeFlags {
         JUDGE_ALLOW_DOWNGRADE = 1 << 0, /* operator: below the floor is accepted */
-        JUDGE_EXPLICIT = 1 << 1,        /* an operator named this release: a serial between floor and running is fine */
+        JUDGE_EXPLICIT = 1 << 1, /* an operator named this release: between floor and running is fine */
 } JudgeFlags;
 
 /* product, arch, channel, expiry against max(now, time_floor), serial floor, newer than running, stepping stone,
- * revocation. 0 acceptable; 1 it is what runs or older than what runs and nobody asked for it (nothing newer); negative with
- * kind WHY_TRUST or WHY_POLICY. */
+ * revocation. 0 acceptable; 1 it is what runs, or not newer than what runs and nobody asked for it (nothing newer); negative
+ * with kind WHY_TRUST or WHY_POLICY. */
 int release_judge(const Release *r, const ReleaseHost *host, unsigned flags, Why *why);
+/* 1 and a sentence when the system clock cannot be right: it is before a time that is proved, or before this release was
+ * made. No reason to refuse (expiry is judged against what is proved), but something to say. 0: nothing odd. */
+int release_clock_problem(const Release *r, const ReleaseHost *host, char **ret);
 
 /* --- feed index --- */
 

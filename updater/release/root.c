@@ -1,30 +1,38 @@
 /* SPDX-License-Identifier: MIT */
 
-/* root.json: which keys there are and which of them speak for what. Only the document; whether an envelope satisfies a role
- * is trust.c's question. formats.md section 2. */
+/* root.json: which keys exist, who may sign what, and how many of them it takes. Only the document: whether signatures
+ * satisfy it is trust.c's question.
+ *
+ * A threshold promises that many independent signatures. Whatever would let one key pass for two is therefore malformed: a
+ * keyid that is not the digest of its key, one key under two spellings, two signers that share a key. A keyid listed twice
+ * in one list is only redundant, and is dropped before thresholds are compared. */
 
-#include "release/release.h"
+#include "release/doc.h"
+#include "release/root.h"
 #include "base/digest.h"
 #include "base/str.h"
-#include "release/doc.h"
 
 #include <errno.h>
+#include <stdio.h>
 
-#define ROOT_KEYS_MAX    64u /* a hybrid pair for thirty signers */
-#define ROOT_SIGNERS_MAX 64u
-#define SIGNER_KEYS_MAX  4u /* classical and post-quantum, and room for a third kind */
+#define ROOT_KEYS_MAX    64u /* a company's signers with their successors; each pair is compared */
+#define ROOT_SIGNERS_MAX 32u
+#define ROOT_ALGS_MAX    8u
 
-static const char *const role_names[_ROLE_MAX] = { [ROLE_ROOT] = "root", [ROLE_RELEASE] = "release", [ROLE_FEED] = "feed" };
+static const char *const role_names[_ROLE_MAX] = {
+        [ROLE_ROOT] = "root",
+        [ROLE_RELEASE] = "release",
+        [ROLE_FEED] = "feed",
+};
 
 static void role_done(RootRole *role)
 {
         for (size_t i = 0; i < role->n_signers; i++) {
                 free(role->signers[i].id);
-                strv_free(role->signers[i].keyids);
+                (void) strv_free(role->signers[i].keyids);
         }
         free(role->signers);
-        strv_free(role->require_algs);
-        *role = (RootRole){ 0 };
+        (void) strv_free(role->require_algs);
 }
 
 void root_done(Root *root)
@@ -32,12 +40,12 @@ void root_done(Root *root)
         for (size_t i = 0; i < root->n_keys; i++)
                 bytes_done(&root->keys[i].spki);
         free(root->keys);
-        for (RoleId r = 0; r < _ROLE_MAX; r++)
-                role_done(&root->roles[r]);
+        for (int i = 0; i < _ROLE_MAX; i++)
+                role_done(&root->roles[i]);
         *root = (Root){ 0 };
 }
 
-static const RootKey *root_key(const Root *root, const char *keyid)
+const RootKey *root_key(const Root *root, const char *keyid)
 {
         for (size_t i = 0; i < root->n_keys; i++)
                 if (streq(root->keys[i].keyid, keyid))
@@ -45,215 +53,262 @@ static const RootKey *root_key(const Root *root, const char *keyid)
         return NULL;
 }
 
-/* --- keys --- */
-
-static int read_spki(const Doc *key, RootKey *ret)
+const char *role_name(RoleId role)
 {
-        const char *text = json_get_str(key->json, "public");
-        char id[SHA256_HEX];
-        int r;
-
-        if (!text || base64_decode(text, strlen(text), &ret->spki) < 0)
-                return doc_fail(key, "public", "is not base64 of a public key");
-        r = sha256_hex(ret->spki.data, ret->spki.size, id);
-        if (r < 0)
-                return r;
-        if (!streq(id, ret->keyid))
-                return doc_fail(key, "public", "has the keyid %.16s..., it is listed as %.16s...", id, ret->keyid);
-        return 0;
+        return role_names[role];
 }
 
-/* A key that its own algorithm would not take is a mistake of whoever made the root, and is said now rather than at the
- * first release. An algorithm this build does not know is no mistake: the key just never counts. */
-static int check_key(const Doc *key, const RootKey *k)
+/* --- keys --- */
+
+typedef struct KeysWalk {
+        const Doc *doc;
+        Root *root;
+} KeysWalk;
+
+/* A key of an algorithm we cannot check stays in the list (it never counts); one we can check must fit its name. */
+static int check_key_fits(const Doc *d, const RootKey *key)
 {
-        _cleanup_(key_freep) Key *parsed = NULL;
+        _cleanup_(key_freep) Key *k = NULL;
         Why why = { 0 };
         int r;
 
-        if (k->alg < 0 || !key_alg_supported(k->alg))
+        if (!key_alg_supported(key->alg))
                 return 0;
-        r = key_from_spki(k->alg, k->spki.data, k->spki.size, &parsed, &why);
-        if (r == -ENOMEM)
-                return r;
-        return r < 0 ? doc_fail(key, "public", "is no usable %s key (%.120s)", k->alg_name, why.text) : 0;
+        r = key_from_spki(key->alg, key->spki.data, key->spki.size, &k, &why);
+        return r == -ENOMEM ? r : r < 0 ? doc_fail(d, "public", "is not what alg says: %s", why.text) : 0;
 }
 
-typedef struct KeyWalk {
-        const Doc *doc;
-        Root *root;
-} KeyWalk;
-
-static int add_key(void *ctx, const char *keyid, const Json *value)
+static int parse_key(const Doc *d, const char *keyid, RootKey *key)
 {
-        KeyWalk *w = ctx;
-        RootKey *k = &w->root->keys[w->root->n_keys];
-        Doc key = { .json = value, .what = w->doc->what, .where = "keys.", .why = w->doc->why };
-        _cleanup_(free_charp) char *alg = NULL;
+        _cleanup_(free_charp) char *alg = NULL, *public = NULL;
+        char digest[SHA256_HEX];
         int r;
 
-        *k = (RootKey){ 0 };
-        if (hex_normalize(keyid, DOC_SHA256_HEX, k->keyid) < 0)
-                return doc_fail(w->doc, "keys", "has a name that is not a keyid (\"%.70s\")", keyid);
-        if (root_key(w->root, k->keyid))
-                return doc_fail(w->doc, "keys", "names key %.16s... twice", k->keyid);
-        if (!json_is_object(value))
-                return doc_fail(w->doc, "keys", "has an entry that is not an object");
-        r = doc_text(&key, "alg", sizeof(k->alg_name) - 1, &alg);
+        if (hex_normalize(keyid, DOC_SHA256_HEX, key->keyid) < 0)
+                return doc_fail(d, "", "is not named by a SHA-256 in hex");
+        r = doc_text(d, "alg", ALG_SIZE - 1, &alg);
         if (r < 0)
                 return r;
-        memcpy(k->alg_name, alg, strlen(alg) + 1);
-        k->alg = key_alg_from_name(alg);
-        w->root->n_keys++; /* from here on root_done() frees it */
-        r = read_spki(&key, k);
-        return r < 0 ? r : check_key(&key, k);
+        (void) snprintf(key->alg_name, sizeof(key->alg_name), "%s", alg);
+        key->alg = key_alg_from_name(alg);
+        r = doc_text(d, "public", ENVELOPE_MAX, &public);
+        if (r < 0)
+                return r;
+        r = base64_decode(public, strlen(public), &key->spki);
+        if (r < 0)
+                return r == -ENOMEM ? r : doc_fail(d, "public", "is not base64");
+        r = sha256_hex(key->spki.data, key->spki.size, digest);
+        if (r < 0)
+                return r;
+        if (!streq(digest, key->keyid))
+                return doc_fail(d, "public", "has the SHA-256 %.16s..., the keyid says %.16s...", digest,
+                                key->keyid);
+        return check_key_fits(d, key);
 }
 
-static int read_keys(const Doc *d, Root *root)
+static int parse_key_member(void *ctx, const char *name, const Json *value)
 {
-        KeyWalk walk = { .doc = d, .root = root };
+        KeysWalk *w = ctx;
+        RootKey *key = &w->root->keys[w->root->n_keys];
+        Doc d = { .json = value, .what = w->doc->what, .why = w->doc->why };
+        int r;
+
+        (void) snprintf(d.where, sizeof(d.where), "keys[%.16s].", name);
+        if (!json_is_object(value))
+                return doc_fail(&d, "", "is not an object");
+        w->root->n_keys++; /* counted first: what was filled so far is freed with the root */
+        r = parse_key(&d, name, key);
+        if (r < 0)
+                return r;
+        if (root_key(w->root, key->keyid) != key)
+                return doc_fail(&d, "", "is listed twice");
+        return 0;
+}
+
+static int check_keys_differ(const Doc *d, const Root *root)
+{
+        Key *keys[ROOT_KEYS_MAX] = { 0 };
+        int r = 0;
+
+        for (size_t i = 0; i < root->n_keys && r >= 0; i++) {
+                const RootKey *k = &root->keys[i];
+
+                if (!key_alg_supported(k->alg))
+                        continue;
+                r = key_from_spki(k->alg, k->spki.data, k->spki.size, &keys[i], d->why);
+                for (size_t j = 0; j < i && r >= 0; j++)
+                        if (keys[j] && key_same(keys[i], keys[j]))
+                                r = doc_fail(d, "keys", "%.16s and %.16s are one key in two spellings",
+                                             k->keyid, root->keys[j].keyid);
+        }
+        for (size_t i = 0; i < root->n_keys; i++)
+                (void) key_free(keys[i]);
+        return r;
+}
+
+static int parse_keys(const Doc *d, Root *root)
+{
+        KeysWalk walk = { .doc = d, .root = root };
         Doc keys;
         int r;
 
         r = doc_object(d, "keys", &keys);
         if (r < 0)
                 return r;
-        if (json_members(keys.json) == 0 || json_members(keys.json) > ROOT_KEYS_MAX)
-                return doc_fail(d, "keys", "has %zu keys, 1 to %u are allowed", json_members(keys.json), ROOT_KEYS_MAX);
-        root->keys = calloc(json_members(keys.json), sizeof(*root->keys));
+        if (json_members(keys.json) > ROOT_KEYS_MAX)
+                return doc_fail(d, "keys", "has %zu entries, at most %u are allowed", json_members(keys.json),
+                                ROOT_KEYS_MAX);
+        root->keys = calloc(json_members(keys.json) + 1, sizeof(*root->keys));
         if (!root->keys)
                 return -ENOMEM;
-        return json_each(keys.json, add_key, &walk);
+        r = json_each(keys.json, parse_key_member, &walk);
+        return r < 0 ? r : check_keys_differ(d, root);
 }
 
 /* --- roles --- */
 
-/* Every key of a role may speak once. Were a key in two signers, one theft would count twice and a threshold of two would
- * mean one key: such a root is refused. */
-static int check_distinct(const Doc *role, const RootRole *r, const char *keyid)
+static int parse_keyids(const Doc *d, const Root *root, char ***ret)
 {
-        for (size_t i = 0; i < r->n_signers; i++)
-                if (strv_has(r->signers[i].keyids, keyid))
-                        return doc_fail(role, "keyids", "names key %.16s... twice", keyid);
-        return 0;
-}
-
-static int add_keyid(const Doc *role, const Root *root, const RootRole *r, const Json *value, RootSigner *s)
-{
+        _cleanup_(strv_freep) char **listed = NULL, **keyids = NULL;
         char keyid[KEYID_SIZE];
-        int e;
+        int r;
 
-        e = doc_hex_of(role, "keyids", value, DOC_SHA256_HEX, keyid);
-        if (e < 0)
-                return e;
-        if (!root_key(root, keyid))
-                return doc_fail(role, "keyids", "names key %.16s..., which is not in keys", keyid);
-        if (strv_has(s->keyids, keyid))
-                return doc_fail(role, "keyids", "names key %.16s... twice", keyid);
-        e = check_distinct(role, r, keyid);
-        return e < 0 ? e : strv_add(&s->keyids, keyid);
+        r = doc_text_list(d, "keyids", 1, ROOT_KEYS_MAX, &listed);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < strv_len(listed); i++) {
+                if (hex_normalize(listed[i], DOC_SHA256_HEX, keyid) < 0)
+                        return doc_fail(d, "keyids", "has an entry that is not a SHA-256 in hex");
+                if (!root_key(root, keyid))
+                        return doc_fail(d, "keyids", "names key %.16s..., which is not among keys", keyid);
+                if (strv_has(keyids, keyid))
+                        continue;
+                r = strv_add(&keyids, keyid);
+                if (r < 0)
+                        return r;
+        }
+        *ret = TAKE(keyids);
+        return 0;
 }
 
-static int read_plain(const Doc *role, const Root *root, RootRole *r)
+static int parse_plain_keyids(const Doc *d, const Root *root, RootRole *role)
 {
-        const Json *ids;
-        int e;
+        _cleanup_(strv_freep) char **keyids = NULL;
+        int r;
 
-        e = doc_array(role, "keyids", 1, ROOT_SIGNERS_MAX, &ids);
-        if (e < 0)
-                return e;
-        r->signers = calloc(json_len(ids), sizeof(*r->signers));
-        if (!r->signers)
+        r = parse_keyids(d, root, &keyids);
+        if (r < 0)
+                return r;
+        role->signers = calloc(strv_len(keyids), sizeof(*role->signers));
+        if (!role->signers)
                 return -ENOMEM;
-        for (size_t i = 0; i < json_len(ids); i++) {
-                RootSigner s = { 0 };
+        for (size_t i = 0; i < strv_len(keyids); i++) {
+                RootSigner *s = &role->signers[role->n_signers++];
 
-                e = add_keyid(role, root, r, json_at(ids, i), &s);
-                if (e >= 0 && !(s.id = strdup(s.keyids[0])))
-                        e = -ENOMEM;
-                if (e < 0) {
-                        strv_free(s.keyids);
-                        return e;
-                }
-                r->signers[r->n_signers++] = s;
+                s->id = strdup(keyids[i]);
+                if (!s->id)
+                        return -ENOMEM;
+                r = strv_add(&s->keyids, keyids[i]);
+                if (r < 0)
+                        return r;
         }
         return 0;
 }
 
-static int read_signer(const Doc *item, const Root *root, const RootRole *r, RootSigner *s)
+static int check_signer_alone(const Doc *d, const RootRole *role, const RootSigner *s)
 {
-        const Json *ids;
-        int e;
-
-        e = doc_text(item, "id", DOC_TEXT_MAX, &s->id);
-        if (e >= 0)
-                e = doc_array(item, "keyids", 1, SIGNER_KEYS_MAX, &ids);
-        if (e < 0)
-                return e;
-        for (size_t i = 0; i < r->n_signers; i++)
-                if (streq(r->signers[i].id, s->id))
-                        return doc_fail(item, "id", "is \"%.60s\", as another signer's", s->id);
-        for (size_t i = 0; i < json_len(ids); i++) {
-                e = add_keyid(item, root, r, json_at(ids, i), s);
-                if (e < 0)
-                        return e;
+        for (const RootSigner *other = role->signers; other < s; other++) {
+                if (streq(other->id, s->id))
+                        return doc_fail(d, "id", "\"%.40s\" is the id of two signers", s->id);
+                for (size_t i = 0; i < strv_len(s->keyids); i++)
+                        if (strv_has(other->keyids, s->keyids[i]))
+                                return doc_fail(d, "keyids",
+                                                "has key %.16s..., which signer \"%.40s\" has too: two "
+                                                "signers that share"
+                                                " a key are not two",
+                                                s->keyids[i], other->id);
         }
         return 0;
 }
 
-static int read_signers(const Doc *role, const Root *root, RootRole *r)
+static int parse_signers(const Doc *d, const Root *root, RootRole *role)
 {
-        const Json *list;
-        int e;
+        const Json *array;
+        int r;
 
-        e = doc_array(role, "signers", 1, ROOT_SIGNERS_MAX, &list);
-        if (e < 0)
-                return e;
-        r->signers = calloc(json_len(list), sizeof(*r->signers));
-        if (!r->signers)
+        r = doc_array(d, "signers", 1, ROOT_SIGNERS_MAX, &array);
+        if (r < 0)
+                return r;
+        role->signers = calloc(json_len(array), sizeof(*role->signers));
+        if (!role->signers)
                 return -ENOMEM;
-        for (size_t i = 0; i < json_len(list); i++) {
-                RootSigner s = { 0 };
+        for (size_t i = 0; i < json_len(array); i++) {
+                RootSigner *s = &role->signers[role->n_signers++];
                 Doc item;
 
-                e = doc_item(role, "signers", list, i, &item);
-                if (e >= 0)
-                        e = read_signer(&item, root, r, &s);
-                if (e < 0) {
-                        free(s.id);
-                        strv_free(s.keyids);
-                        return e;
-                }
-                r->signers[r->n_signers++] = s;
+                r = doc_item(d, "signers", array, i, &item);
+                if (r < 0)
+                        return r;
+                r = doc_text(&item, "id", DOC_TEXT_MAX, &s->id);
+                if (r < 0)
+                        return r;
+                r = parse_keyids(&item, root, &s->keyids);
+                if (r < 0)
+                        return r;
+                r = check_signer_alone(&item, role, s);
+                if (r < 0)
+                        return r;
         }
         return 0;
 }
 
-static int read_role(const Doc *roles, RoleId id, Root *root)
+static int parse_role(const Doc *d, const Root *root, RootRole *role)
 {
-        RootRole *r = &root->roles[id];
-        const char *name = role_names[id];
-        Doc role;
-        int e;
+        bool plain = json_get(d->json, "keyids"), named = json_get(d->json, "signers");
+        int r;
 
-        if (id == ROLE_FEED && !json_get(roles->json, name))
-                return 0;
-        e = doc_object(roles, name, &role);
-        if (e < 0)
-                return e;
-        r->present = true;
-        e = doc_u64(&role, "threshold", &r->threshold);
-        if (e < 0)
-                return e;
-        if (json_get(role.json, "signers") && json_get(role.json, "keyids"))
-                return doc_fail(&role, "signers", "stands beside keyids; a role has one of them");
-        e = json_get(role.json, "signers") ? read_signers(&role, root, r) : read_plain(&role, root, r);
-        if (e >= 0 && json_get(role.json, "requireAlgs"))
-                e = doc_text_list(&role, "requireAlgs", 0, ROOT_KEYS_MAX, &r->require_algs);
-        if (e < 0)
-                return e;
-        if (r->threshold == 0 || r->threshold > r->n_signers)
-                return doc_fail(&role, "threshold", "is %llu with %zu signers", (unsigned long long) r->threshold, r->n_signers);
+        if (plain == named)
+                return doc_fail(d, "keyids",
+                                plain ? "and signers are both there, one is needed"
+                                      : "and signers are both missing, one is needed");
+        r = plain ? parse_plain_keyids(d, root, role) : parse_signers(d, root, role);
+        if (r < 0)
+                return r;
+        r = doc_u64(d, "threshold", &role->threshold);
+        if (r < 0)
+                return r;
+        if (role->threshold == 0)
+                return doc_fail(d, "threshold", "is 0: nobody would have to sign");
+        if (role->threshold > role->n_signers)
+                return doc_fail(d, "threshold", "is %llu, but there are only %zu signers",
+                                (unsigned long long) role->threshold, role->n_signers);
+        if (json_get(d->json, "requireAlgs")) {
+                r = doc_text_list(d, "requireAlgs", 0, ROOT_ALGS_MAX, &role->require_algs);
+                if (r < 0)
+                        return r;
+        }
+        role->present = true;
+        return 0;
+}
+
+static int parse_roles(const Doc *d, Root *root)
+{
+        Doc roles, role;
+        int r;
+
+        r = doc_object(d, "roles", &roles);
+        if (r < 0)
+                return r;
+        for (int i = 0; i < _ROLE_MAX; i++) {
+                if (i == ROLE_FEED && !json_get(roles.json, role_names[i]))
+                        continue;
+                r = doc_object(&roles, role_names[i], &role);
+                if (r < 0)
+                        return r;
+                r = parse_role(&role, root, &root->roles[i]);
+                if (r < 0)
+                        return r;
+        }
         return 0;
 }
 
@@ -261,20 +316,22 @@ int root_parse(const void *payload, size_t size, const char *what, Root *ret, Wh
 {
         _cleanup_(json_unrefp) Json *json = NULL;
         _cleanup_(root_done) Root root = { 0 };
-        Doc d, roles;
+        Doc d;
         int r;
 
-        if ((r = doc_open(payload, size, what, "gybe.root/1", &json, &d, why)) < 0 || (r = doc_u64(&d, "version", &root.version)) < 0 ||
-            (r = doc_time(&d, "expires", &root.expires)) < 0 || (r = doc_time(&d, "issued", &root.issued)) < 0 ||
-            (r = read_keys(&d, &root)) < 0 || (r = doc_object(&d, "roles", &roles)) < 0)
+        r = doc_open(payload, size, what, "gybe.root/1", &json, &d, why);
+        if (r < 0)
+                return r;
+        if ((r = doc_u64(&d, "version", &root.version)) < 0 ||
+            (r = doc_time(&d, "issued", &root.issued)) < 0 ||
+            (r = doc_time(&d, "expires", &root.expires)) < 0)
                 return r;
         if (root.version == 0)
-                return doc_fail(&d, "version", "is 0; the first root is version 1");
-        for (RoleId id = 0; id < _ROLE_MAX; id++) {
-                r = read_role(&roles, id, &root);
-                if (r < 0)
-                        return r;
-        }
+                return doc_fail(&d, "version", "is 0, the first one is 1");
+        if (root.issued > root.expires)
+                return doc_fail(&d, "expires", "is before issued");
+        if ((r = parse_keys(&d, &root)) < 0 || (r = parse_roles(&d, &root)) < 0)
+                return r;
         *ret = root;
         root = (Root){ 0 };
         return 0;

@@ -1,149 +1,211 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Do these signatures suffice? A key counts when its signature over the envelope's bytes verifies with the algorithm the root
- * names for it; a signer counts when all of its keys do; a role is satisfied when enough signers count and every required
- * algorithm is among them. Then the chain of roots. Payloads are parsed only after that, except the first root's, which is
- * trusted as found. */
+/* Do these signatures suffice? Bytes first: nothing of a payload is parsed before the signatures over it have been
+ * counted. The answer comes with its reasons, because "not trusted" alone has never helped anybody: who signed, whose
+ * signature is wrong, which keys nobody knows.
+ *
+ * Signer      all of its keys verified -> counts once, however many keys it has
+ * Key         counts when the root lists it for the role, the algorithm is the root's, and the signature is good
+ * Root chain  N+1 is signed by the threshold of N (who hands over) and by its own (who takes over) */
 
 #include "release/release.h"
+#include "release/root.h"
 #include "base/str.h"
 
 #include <errno.h>
 #include <stdio.h>
 
+typedef enum SigState {
+        SIG_GOOD,
+        SIG_WRONG,
+        SIG_OTHER_ALG,   /* signed with another algorithm than the root names */
+        SIG_NOT_CHECKED, /* an algorithm this build does not have */
+        SIG_OTHER_ROLE,  /* the root knows the key, for something else */
+        SIG_UNKNOWN,
+} SigState;
+
+static const char *const types[_ROLE_MAX] = {
+        [ROLE_ROOT] = TYPE_ROOT,
+        [ROLE_RELEASE] = TYPE_RELEASE,
+        [ROLE_FEED] = TYPE_FEED,
+};
+
 void trust_verdict_done(TrustVerdict *v)
 {
-        strv_free(v->good);
-        strv_free(v->signers);
+        (void) strv_free(v->good);
+        (void) strv_free(v->signers);
         free(v->explain);
         *v = (TrustVerdict){ 0 };
 }
 
-static const RootKey *find_key(const Root *root, const char *keyid)
-{
-        for (size_t i = 0; i < root->n_keys; i++)
-                if (streq(root->keys[i].keyid, keyid))
-                        return &root->keys[i];
-        return NULL;
-}
-
-static bool role_has(const RootRole *role, const char *keyid)
+static const RootSigner *role_signer(const RootRole *role, const char *keyid)
 {
         for (size_t i = 0; i < role->n_signers; i++)
                 if (strv_has(role->signers[i].keyids, keyid))
-                        return true;
-        return false;
+                        return &role->signers[i];
+        return NULL;
 }
 
-/* 1 counts, 0 does not; the reason goes to explain. */
-static int try_signature(const RootRole *role, const Root *root, const EnvelopeSignature *s, const Bytes *pae, Str *explain)
+static int check_signature(const Root *root, const RootRole *role, const EnvelopeSignature *s,
+                           const Bytes *pae, SigState *ret)
 {
-        const RootKey *rk = find_key(root, s->keyid);
         _cleanup_(key_freep) Key *key = NULL;
-        const char *reason = NULL;
+        const RootKey *listed = root_key(root, s->keyid);
         int r;
 
-        if (!rk || !role_has(role, s->keyid))
-                reason = "is not a key of this role";
-        else if (!streq(s->alg, rk->alg_name))
-                reason = "signs with another algorithm than the root names";
-        else if (rk->alg < 0 || !key_alg_supported(rk->alg))
-                reason = "has an algorithm this build lacks";
-        if (!reason) {
-                r = key_from_spki(rk->alg, rk->spki.data, rk->spki.size, &key, NULL);
-                if (r == -ENOMEM)
-                        return r;
-                r = r < 0 ? 0 : key_verify(key, pae->data, pae->size, s->sig.data, s->sig.size);
-                if (r == -ENOMEM)
-                        return r;
-                if (r > 0)
-                        return 1;
-                reason = "has a wrong signature";
+        if (!listed || !role_signer(role, s->keyid)) {
+                *ret = listed ? SIG_OTHER_ROLE : SIG_UNKNOWN;
+                return 0;
         }
-        str_addf(explain, "%skey %.16s... %s", explain->size > 0 ? "; " : "", s->keyid, reason);
+        if (!streq(s->alg, listed->alg_name)) {
+                *ret = SIG_OTHER_ALG;
+                return 0;
+        }
+        r = key_from_spki(listed->alg, listed->spki.data, listed->spki.size, &key, NULL);
+        if (r == -ENOMEM)
+                return r;
+        if (r >= 0)
+                r = key_verify(key, pae->data, pae->size, s->sig.data, s->sig.size);
+        if (r == -ENOMEM)
+                return r;
+        *ret = r < 0 ? SIG_NOT_CHECKED : r == 0 ? SIG_WRONG : SIG_GOOD;
         return 0;
+}
+
+static void explain_signature(Str *text, const RootRole *role, const Root *root, const EnvelopeSignature *s,
+                              SigState state)
+{
+        static const char *const words[] = {
+                [SIG_GOOD] = "good",
+                [SIG_WRONG] = "WRONG SIGNATURE",
+                [SIG_OTHER_ALG] = "not counted, the root names another algorithm",
+                [SIG_NOT_CHECKED] = "not counted, this build cannot check it",
+                [SIG_OTHER_ROLE] = "not counted, not a key of this role",
+                [SIG_UNKNOWN] = "not counted, unknown key",
+        };
+        const RootSigner *signer = role_signer(role, s->keyid);
+        const RootKey *key = root_key(root, s->keyid);
+
+        str_add(text, text->size > 0 ? "; " : "");
+        if (signer && !streq(signer->id, s->keyid))
+                str_addf(text, "%.40s ", signer->id);
+        str_addf(text, "%.12s (%s): %s", s->keyid[0] ? s->keyid : "no keyid", s->alg[0] ? s->alg : "no alg",
+                 words[state]);
+        if (state == SIG_OTHER_ALG && key)
+                str_addf(text, " (%s)", key->alg_name);
+}
+
+/* Fills good and explain. */
+static int check_signatures(const Root *root, const RootRole *role, const Envelope *e, TrustVerdict *v)
+{
+        _cleanup_(bytes_done) Bytes pae = BYTES_NULL;
+        _cleanup_(str_done) Str text = STR_NULL;
+        int r;
+
+        r = envelope_pae(e->type, e->payload.data, e->payload.size, &pae);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < e->n_signatures; i++) {
+                const EnvelopeSignature *s = &e->signatures[i];
+                SigState state;
+
+                r = check_signature(root, role, s, &pae, &state);
+                if (r < 0)
+                        return r;
+                explain_signature(&text, role, root, s, state);
+                if (state != SIG_GOOD)
+                        continue;
+                r = strv_add(&v->good, s->keyid);
+                if (r < 0)
+                        return r;
+        }
+        if (e->n_signatures == 0)
+                str_add(&text, "there is no signature at all");
+        v->explain = str_take(&text);
+        return v->explain ? 0 : -ENOMEM;
+}
+
+static bool signer_complete(const RootSigner *s, char *const *good)
+{
+        for (size_t i = 0; i < strv_len(s->keyids); i++)
+                if (!strv_has(good, s->keyids[i]))
+                        return false;
+        return true;
 }
 
 static int count_signers(const RootRole *role, TrustVerdict *v)
 {
         for (size_t i = 0; i < role->n_signers; i++) {
-                const RootSigner *s = &role->signers[i];
-                bool all = true;
                 int r;
 
-                for (char **k = s->keyids; *k; k++)
-                        all &= strv_has(v->good, *k);
-                r = all ? strv_add(&v->signers, s->id) : 0;
+                if (!signer_complete(&role->signers[i], v->good))
+                        continue;
+                r = strv_add(&v->signers, role->signers[i].id);
                 if (r < 0)
                         return r;
         }
         return 0;
 }
 
-/* A key that verified beside a signer that does not count is not a counted signature. */
-static bool alg_counts(const RootRole *role, const Root *root, const TrustVerdict *v, const char *alg)
+/* Before anything is counted: what cannot be checked here must not end as "too few signatures", since fetching again or
+ * signing again would not help. */
+static int check_algs_here(const Root *root, RoleId id, const RootRole *role, const char *what, Why *why)
 {
-        for (size_t i = 0; i < role->n_signers; i++) {
-                if (!strv_has(v->signers, role->signers[i].id))
+        for (size_t i = 0; i < strv_len(role->require_algs); i++) {
+                const char *name = role->require_algs[i];
+
+                if (key_alg_supported(key_alg_from_name(name)))
                         continue;
-                for (char **k = role->signers[i].keyids; *k; k++) {
-                        const RootKey *key = find_key(root, *k);
-                        if (key && streq(key->alg_name, alg))
-                                return true;
-                }
+                (void) fail(why, -EOPNOTSUPP, WHY_TRUST, "algorithm-missing",
+                            "%s: root version %llu demands a %s signature for the %s role, and this build "
+                            "cannot check that "
+                            "algorithm",
+                            what, (unsigned long long) root->version, name, role_name(id));
+                return fail_hint(why, -EOPNOTSUPP, "use an OpenSSL that has it (ML-DSA: 3.5 or newer)");
         }
-        return false;
+        return 0;
 }
 
-static int check_required(const RootRole *role, const Root *root, const TrustVerdict *v, const char *what, Why *why)
+static int check_algs_used(const Root *root, const RootRole *role, const TrustVerdict *v, const char *what,
+                           Why *why)
 {
-        for (char **alg = role->require_algs; alg && *alg; alg++) {
-                KeyAlg known = key_alg_from_name(*alg);
+        for (size_t i = 0; i < strv_len(role->require_algs); i++) {
+                bool found = false;
 
-                if (known < 0 || !key_alg_supported(known)) {
-                        (void) fail(why, -EOPNOTSUPP, WHY_TRUST, "algorithm-missing",
-                                    "%s: the root requires a %s signature, which this build of gybe cannot check", what, *alg);
-                        return fail_hint(why, -EOPNOTSUPP, "use a build with an OpenSSL that has it");
-                }
-                if (!alg_counts(role, root, v, *alg))
-                        return fail(why, -EKEYREJECTED, WHY_TRUST, "algorithm-missing",
-                                    "%s: the root requires a %s signature, and none counts%s%s", what, *alg,
-                                    v->explain[0] ? ": " : "", v->explain);
+                for (size_t k = 0; k < strv_len(v->good) && !found; k++)
+                        found = streq(root_key(root, v->good[k])->alg_name, role->require_algs[i]) &&
+                                strv_has(v->signers, role_signer(role, v->good[k])->id);
+                if (!found)
+                        return fail(why, -EKEYREJECTED, WHY_TRUST, "algorithm-required",
+                                    "%s: root version %llu demands a %s signature, none of the counted ones "
+                                    "is: %s",
+                                    what, (unsigned long long) root->version, role->require_algs[i],
+                                    v->explain);
         }
         return 0;
 }
 
 int trust_check(const Root *root, RoleId id, const Envelope *e, const char *what, TrustVerdict *ret, Why *why)
 {
-        const RootRole *role = &root->roles[id];
         _cleanup_(trust_verdict_done) TrustVerdict v = { 0 };
-        _cleanup_(bytes_done) Bytes pae = BYTES_NULL;
-        Str explain = STR_NULL;
+        const RootRole *role =
+                &root->roles[id == ROLE_FEED && !root->roles[ROLE_FEED].present ? ROLE_RELEASE : id];
         int r;
 
-        if (id == ROLE_FEED && !role->present)
-                role = &root->roles[ROLE_RELEASE];
-        r = envelope_pae(e->type, e->payload.data, e->payload.size, &pae);
-        for (size_t i = 0; r >= 0 && i < e->n_signatures; i++) {
-                r = try_signature(role, root, &e->signatures[i], &pae, &explain);
-                if (r > 0)
-                        r = strv_add(&v.good, e->signatures[i].keyid);
-        }
-        v.explain = str_take(&explain);
-        if (r < 0)
+        if (!streq(e->type, types[id]))
+                return fail(why, -EBADMSG, WHY_TRUST, "wrong-type",
+                            "%s: is signed as \"%s\", \"%s\" expected", what, e->type, types[id]);
+        /* The envelope came out of an unprivileged process: what its parser refuses is refused here once more. */
+        if ((r = envelope_check(e, what, why)) < 0 || (r = check_algs_here(root, id, role, what, why)) < 0 ||
+            (r = check_signatures(root, role, e, &v)) < 0 || (r = count_signers(role, &v)) < 0)
                 return r;
-        if (!v.explain)
-                return -ENOMEM;
-        r = count_signers(role, &v);
-        if (r < 0)
-                return r;
-        if (strv_len(v.signers) < role->threshold) {
-                (void) fail(why, -EKEYREJECTED, WHY_TRUST, "below-threshold", "%s: %zu of %llu needed signers count%s%s", what,
-                            strv_len(v.signers), (unsigned long long) role->threshold, v.explain[0] ? ": " : "", v.explain);
-                return fail_hint(why, -EKEYREJECTED, "sign it with the keys of root version %llu",
-                                 (unsigned long long) root->version);
-        }
-        r = check_required(role, root, &v, what, why);
+        if (strv_len(v.signers) < role->threshold)
+                return fail(
+                        why, -EKEYREJECTED, WHY_TRUST, "below-threshold",
+                        "%s: %zu of the %llu required signers count for the %s role of root version %llu: %s",
+                        what, strv_len(v.signers), (unsigned long long) role->threshold, role_name(id),
+                        (unsigned long long) root->version, v.explain);
+        r = check_algs_used(root, role, &v, what, why);
         if (r < 0)
                 return r;
         *ret = v;
@@ -153,70 +215,74 @@ int trust_check(const Root *root, RoleId id, const Envelope *e, const char *what
 
 /* --- the chain --- */
 
-static int open_root(const Envelope *e, const char *what, Root *ret, Why *why)
+int trust_anchor_check_expiry(const TrustAnchor *anchor, uint64_t now, Why *why)
 {
-        if (!streq(e->type, TYPE_ROOT))
-                return fail(why, -EBADMSG, WHY_TRUST, "wrong-type", "%s: it is a %s, not a root", what, e->type);
-        return root_parse(e->payload.data, e->payload.size, what, ret, why);
+        char expires[TIME_TEXT_SIZE], here[TIME_TEXT_SIZE];
+
+        if (anchor->root.expires > now)
+                return 0;
+        format_time(anchor->root.expires, expires);
+        format_time(now, here);
+        (void) fail(why, -EKEYEXPIRED, WHY_TRUST, "root-expired",
+                    "%s root: version %llu expired at %s, it is %s or later", anchor->name,
+                    (unsigned long long) anchor->root.version, expires, here);
+        return fail_hint(why, -EKEYEXPIRED, "publish root.%llu.json, or check this host's clock",
+                         (unsigned long long) anchor->root.version + 1);
+}
+
+void trust_anchor_done(TrustAnchor *anchor)
+{
+        root_done(&anchor->root);
+        *anchor = (TrustAnchor){ 0 };
+}
+
+static int check_itself(const Root *root, const Envelope *e, const char *what, Why *why)
+{
+        _cleanup_(trust_verdict_done) TrustVerdict v = { 0 };
+
+        return trust_check(root, ROLE_ROOT, e, what, &v, why);
 }
 
 int trust_anchor_open(const Envelope *first, const char *name, TrustAnchor *ret, Why *why)
 {
-        _cleanup_(trust_verdict_done) TrustVerdict v = { 0 };
-        _cleanup_(root_done) Root root = { 0 };
+        _cleanup_(trust_anchor_done) TrustAnchor a = { 0 };
         char what[64];
         int r;
 
-        (void) snprintf(what, sizeof(what), "%s root", name);
-        r = open_root(first, what, &root, why);
-        if (r >= 0)
-                r = trust_check(&root, ROLE_ROOT, first, what, &v, why);
+        (void) snprintf(a.name, sizeof(a.name), "%s", name);
+        (void) snprintf(what, sizeof(what), "%s root", a.name);
+        r = root_parse(first->payload.data, first->payload.size, what, &a.root, why);
         if (r < 0)
                 return r;
-        *ret = (TrustAnchor){ .root = root };
-        (void) snprintf(ret->name, sizeof(ret->name), "%s", name);
-        root = (Root){ 0 };
+        r = check_itself(&a.root, first, what, why);
+        if (r < 0)
+                return r;
+        *ret = a;
+        a = (TrustAnchor){ 0 };
         return 0;
 }
 
 int trust_anchor_advance(TrustAnchor *anchor, const Envelope *next, Why *why)
 {
-        _cleanup_(trust_verdict_done) TrustVerdict old = { 0 }, own = { 0 };
         _cleanup_(root_done) Root root = { 0 };
+        char what[96];
         int r;
 
-        if (!streq(next->type, TYPE_ROOT))
-                return fail(why, -EBADMSG, WHY_TRUST, "wrong-type", "root: it is a %s", next->type);
-        /* The old root's signatures over the bytes first: what they do not cover is not parsed. */
-        r = trust_check(&anchor->root, ROLE_ROOT, next, "next root, by the root before it", &old, why);
-        if (r >= 0)
-                r = open_root(next, "next root", &root, why);
+        (void) snprintf(what, sizeof(what), "root after version %llu of the %s root",
+                        (unsigned long long) anchor->root.version, anchor->name);
+        r = check_itself(&anchor->root, next, what, why);
         if (r < 0)
                 return r;
-        if (root.version != anchor->root.version + 1)
+        r = root_parse(next->payload.data, next->payload.size, what, &root, why);
+        if (r < 0)
+                return r;
+        if (root.version == 0 || root.version - 1 != anchor->root.version)
                 return 0;
-        r = trust_check(&root, ROLE_ROOT, next, "next root, by itself", &own, why);
+        r = check_itself(&root, next, what, why);
         if (r < 0)
                 return r;
         root_done(&anchor->root);
         anchor->root = root;
         root = (Root){ 0 };
         return 1;
-}
-
-int trust_anchor_check_expiry(const TrustAnchor *anchor, uint64_t now, Why *why)
-{
-        char when[TIME_TEXT_SIZE];
-
-        if (anchor->root.expires > now)
-                return 0;
-        format_time(anchor->root.expires, when);
-        (void) fail(why, -EKEYEXPIRED, WHY_TRUST, "root-expired", "trust: the %s root, version %llu, expired at %s", anchor->name,
-                    (unsigned long long) anchor->root.version, when);
-        return fail_hint(why, -EKEYEXPIRED, "publish the next root, or check this host's clock");
-}
-
-void trust_anchor_done(TrustAnchor *anchor)
-{
-        root_done(&anchor->root);
 }
