@@ -19,6 +19,8 @@ static const Verb verbs[] = {
         { "verity", "says the root hash of a /usr image", verb_verity },
         { "sign", "writes or extends X.release.json", verb_sign },
         { "publish", "maintains a feed", verb_publish },
+        { "inspect", "shows everything in a COSI or a signed file", verb_inspect },
+        { "verify", "says valid, or the first reason why not", verb_verify },
 };
 
 typedef struct Arguments {

@@ -129,9 +129,9 @@ static bool slot_args(char *const *words, SlotArgs *a)
         return a->n_usrhash || a->n_data || a->n_hash || a->n_options || a->n_slot || a->n_sig;
 }
 
-static int refuse(Why *why, const BootListFile *f, const char *problem)
+static int refuse(const BootListFacts *facts, Why *why, const BootListFile *f, const char *problem)
 {
-        return fail(why, -EINVAL, WHY_USAGE, "boot-file", "%s: %s", f->path, problem);
+        return fail(why, -EINVAL, facts->kind, "boot-file", "%s: %s", f->path, problem);
 }
 
 static bool is_partuuid(const char *value, const char *id)
@@ -150,6 +150,19 @@ static int slot_of_name(const char *path)
         return one_of(name, "slot-b.addon.efi", "verity-b.addon.efi") ? 1 : -1;
 }
 
+bool boot_file_is_slot_addon(const BootListFile *file)
+{
+        _cleanup_(strv_freep) char **words = NULL;
+        SlotArgs args;
+
+        if (file->kind != BOOT_ADDON && file->kind != BOOT_ADDON_TEMPLATE)
+                return false;
+        /* without memory for its words a file is held to be one: the stricter answer */
+        if (file->pe.cmdline && strv_split_words(file->pe.cmdline, &words) < 0)
+                return true;
+        return slot_of_name(file->path) >= 0 || slot_args(words, &args);
+}
+
 static int check_slot_addon(const BootListFile *f, const SlotArgs *a, const BootListFacts *facts,
                             int *ret_slot, char ***warnings, Why *why)
 {
@@ -158,35 +171,35 @@ static int check_slot_addon(const BootListFile *f, const SlotArgs *a, const Boot
 
         if (a->n_usrhash > 1 || a->n_data > 1 || a->n_hash > 1 || a->n_options > 1 || a->n_slot > 1 ||
             a->n_sig > 1)
-                return refuse(why, f, "a verity argument stands there twice");
+                return refuse(facts, why, f, "a verity argument stands there twice");
         if (!a->usrhash || !streq(a->usrhash, facts->roothash))
                 return fail_hint(why,
-                                 fail(why, -EINVAL, WHY_USAGE, "addon-roothash",
+                                 fail(why, -EINVAL, facts->kind, "addon-roothash",
                                       "%s: usrhash=%s, but this /usr has %s", f->path, a->usrhash ?: "",
                                       facts->roothash),
                                  "make the addon with the root hash that gybe-release verity prints");
         for (slot = 0; slot < 2 && !is_partuuid(a->data, facts->ids[slot].data_partuuid); slot++)
                 ;
         if (slot == 2)
-                return fail(why, -EINVAL, WHY_USAGE, "addon-partuuid",
+                return fail(why, -EINVAL, facts->kind, "addon-partuuid",
                             "%s: systemd.verity_usr_data=%s is the PARTUUID of neither slot", f->path,
                             a->data ?: "");
         if (!is_partuuid(a->hash, facts->ids[slot].hash_partuuid))
-                return fail(why, -EINVAL, WHY_USAGE, "addon-partuuid",
+                return fail(why, -EINVAL, facts->kind, "addon-partuuid",
                             "%s: systemd.verity_usr_hash=%s, slot %c has PARTUUID=%s", f->path, a->hash ?: "",
                             'a' + slot, facts->ids[slot].hash_partuuid);
         if ((named >= 0 && named != slot) || (a->slot && !streq(a->slot, slot ? "b" : "a")))
-                return fail(why, -EINVAL, WHY_USAGE, "addon-slot",
+                return fail(why, -EINVAL, facts->kind, "addon-slot",
                             "%s: its name or acl.slot= says another slot than its PARTUUIDs, which are those "
                             "of %c",
                             f->path, 'a' + slot);
         if (a->sig && !is_partuuid(a->sig, facts->ids[slot].sig_partuuid))
-                return fail(why, -EINVAL, WHY_USAGE, "addon-partuuid",
+                return fail(why, -EINVAL, facts->kind, "addon-partuuid",
                             "%s: acl.verity_usr_signature=%s, slot %c has PARTUUID=%s", f->path, a->sig,
                             'a' + slot, facts->ids[slot].sig_partuuid);
         if (a->sig && !facts->has_signature)
                 return fail_hint(why,
-                                 refuse(why, f,
+                                 refuse(facts, why, f,
                                         "asks for a signed root hash, but the image has no HASH-SIG payload"),
                                  "give it with --hash-sig");
         if (!a->slot || !a->options || !streq(a->options, "panic-on-corruption")) {
@@ -211,14 +224,15 @@ static int check_file(const BootListFile *f, const BootListFacts *facts, unsigne
         if (r < 0)
                 return fail_errno(why, r, WHY_HOST, "%s", f->path);
         if (f->kind != BOOT_UKI && !f->pe.is_addon)
-                return refuse(why, f, "has a kernel in it, so it is a UKI and no addon");
+                return refuse(facts, why, f, "has a kernel in it, so it is a UKI and no addon");
         if (!slot_args(words, &args))
                 return slot_of_name(f->path) < 0
                                ? 0
-                               : refuse(why, f, "is named as a slot addon, but has no usrhash=");
+                               : refuse(facts, why, f, "is named as a slot addon, but has no usrhash=");
         if (f->kind == BOOT_UKI)
                 return fail_hint(why,
-                                 refuse(why, f, "the UKI itself has verity arguments; only slot addons may"),
+                                 refuse(facts, why, f,
+                                        "the UKI itself has verity arguments; only slot addons may"),
                                  "build the UKI without them, then both slots can use it");
         r = check_slot_addon(f, &args, facts, &slot, warnings, why);
         if (r >= 0 && f->kind == BOOT_ADDON_TEMPLATE)
@@ -231,34 +245,35 @@ static int check_machine(const BootList *list, const BootListFacts *facts, Why *
         uint16_t machine = list->uki->pe.machine;
 
         if (machine != 0x8664 && machine != 0xaa64)
-                return refuse(why, list->uki, "made for neither x86_64 nor aarch64");
+                return refuse(facts, why, list->uki, "made for neither x86_64 nor aarch64");
         if (*facts->arch && streq(facts->arch, "aarch64") != (machine == 0xaa64))
-                return fail(why, -EINVAL, WHY_USAGE, "arch", "%s: not made for %s", list->uki->path,
+                return fail(why, -EINVAL, facts->kind, "arch", "%s: not made for %s", list->uki->path,
                             facts->arch);
         for (size_t i = 0; i < list->n_files; i++)
                 if (boot_kind_is_pe(list->files[i].kind) && list->files[i].pe.machine != machine)
-                        return refuse(why, &list->files[i], "made for another machine type than the UKI");
+                        return refuse(facts, why, &list->files[i],
+                                      "made for another machine type than the UKI");
         return 0;
 }
 
-static int find_uki(BootList *list, Why *why)
+static int find_uki(BootList *list, const BootListFacts *facts, Why *why)
 {
         list->uki = NULL;
         for (size_t i = 0; i < list->n_files; i++) {
                 if (list->files[i].kind != BOOT_UKI)
                         continue;
                 if (list->uki)
-                        return fail(why, -EINVAL, WHY_USAGE, "two-ukis",
+                        return fail(why, -EINVAL, facts->kind, "two-ukis",
                                     "two UKIs: %s and %s; hosts take exactly one", list->uki->path,
                                     list->files[i].path);
                 list->uki = &list->files[i];
         }
         if (!list->uki)
                 return fail_hint(why,
-                                 fail(why, -EINVAL, WHY_USAGE, "no-uki", "no UKI in EFI/Linux of the ESP"),
+                                 fail(why, -EINVAL, facts->kind, "no-uki", "no UKI in EFI/Linux of the ESP"),
                                  "give one with --uki, or an ESP that has one");
         if (!list->uki->pe.has_linux || !list->uki->pe.has_osrel)
-                return refuse(why, list->uki,
+                return refuse(facts, why, list->uki,
                               "a UKI without .linux or .osrel; the boot loader would not list it");
         return 0;
 }
@@ -266,7 +281,7 @@ static int find_uki(BootList *list, Why *why)
 int boot_list_check(BootList *list, const BootListFacts *facts, char ***warnings, Why *why)
 {
         unsigned templates[2] = { 0 };
-        int r = find_uki(list, why);
+        int r = find_uki(list, facts, why);
 
         if (r >= 0)
                 r = check_machine(list, facts, why);
@@ -276,7 +291,7 @@ int boot_list_check(BootList *list, const BootListFacts *facts, char ***warnings
         if (r < 0)
                 return r;
         if (templates[0] > 1 || templates[1] > 1)
-                return fail(why, -EINVAL, WHY_USAGE, "addon-slot", "two addon templates for the same slot");
+                return fail(why, -EINVAL, facts->kind, "addon-slot", "two addon templates for the same slot");
         if (!templates[0] || !templates[1])
                 return strv_add(warnings,
                                 "no slot addon template for both slots in acl/uki-addons; a host whose spare"

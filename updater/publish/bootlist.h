@@ -37,8 +37,11 @@ typedef struct BootListFacts {
         const char *arch; /* "x86_64", "aarch64", or "": as the UKI says */
         BootSlotIds ids[2];
         bool has_signature; /* the COSI has a HASH-SIG payload */
+        WhyKind kind;       /* of a refusal: WHY_USAGE for who builds, WHY_TRUST for who verifies */
 } BootListFacts;
 
+/* By name or by verity arguments. */
+bool boot_file_is_slot_addon(const BootListFile *file);
 /* Exactly one UKI with .linux and .osrel; one machine type; slot addons name this root hash and their own
  * slot's partitions; verity arguments nowhere else. Adds a sentence to warnings for what hosts accept but
  * engineers rarely mean. */

@@ -243,7 +243,9 @@ static int take_os_release(Build *b, Why *why)
 
 int build_check_boot(Build *b, Why *why)
 {
-        BootListFacts facts = { .roothash = b->roothash, .arch = b->arch, .has_signature = b->has_signature };
+        BootListFacts facts = {
+                .roothash = b->roothash, .arch = b->arch, .has_signature = b->has_signature, .kind = WHY_USAGE
+        };
         int r;
 
         memcpy(facts.ids, b->ids, sizeof(facts.ids));

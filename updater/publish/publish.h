@@ -127,3 +127,20 @@ typedef struct FeedOptions {
 /* gybe.publish/1: what was copied, the index's serial. Nothing to change is success; without COSIs the index
  * is renewed. */
 int publish_feed(const Env *env, const FeedOptions *options, Meter *meter, Json **ret, Why *why);
+
+/* --- looking --- */
+
+/* gybe.inspect/1. what: path or URL of a COSI, or of a release, root or feed file. */
+int publish_inspect(const Env *env, const char *what, Meter *meter, Json **ret, Why *why);
+/* The same for people. */
+char *inspect_text(const Json *doc);
+
+typedef struct VerifyOptions {
+        const char *
+                what; /* path or URL of X.cosi or X.release.json (its sibling is found), root.N.json or index.json */
+        char **roots;        /* root files: the first is trusted as found, further ones are walked to */
+        const char *release; /* release file of a COSI, where it does not stand beside it */
+} VerifyOptions;
+
+/* gybe.verify/1 when everything holds; otherwise the first reason why not. */
+int publish_verify(const Env *env, const VerifyOptions *options, Meter *meter, Json **ret, Why *why);

@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "publish/keys.h"
-#include "publish/view.h"
+#include "publish/cosiview.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,7 @@ static Json *strings(char *const *v)
         return list;
 }
 
-static Json *cosi_json(const View *v, const char *name)
+static Json *cosi_json(const CosiView *v, const char *name)
 {
         Json *j = json_new_object();
 
@@ -33,7 +33,7 @@ static Json *cosi_json(const View *v, const char *name)
         return j;
 }
 
-static Json *usr_json(const View *v, const SignOptions *o)
+static Json *usr_json(const CosiView *v, const SignOptions *o)
 {
         Json *j = json_new_object();
         char salt[2 * VERITY_SALT_MAX + 1], uuid[37];
@@ -92,7 +92,7 @@ static int revokes_json(const SignOptions *o, Json *doc, Why *why)
         return r;
 }
 
-static int make_payload(const View *v, const SignOptions *o, const char *name, uint64_t issued,
+static int make_payload(const CosiView *v, const SignOptions *o, const char *name, uint64_t issued,
                         uint64_t expires, char **ret, Why *why)
 {
         _cleanup_(json_unrefp) Json *doc = json_new_object();
@@ -154,7 +154,7 @@ static int open_existing(const char *path, Envelope *ret, Why *why)
 }
 
 /* With the existing file's times first; if that is not its payload, with new ones. 1: it is the same. */
-static int choose_payload(const Env *env, const View *v, const SignOptions *o, const char *name,
+static int choose_payload(const Env *env, const CosiView *v, const SignOptions *o, const char *name,
                           const Envelope *old, char **ret, Why *why)
 {
         _cleanup_(free_charp) char *again = NULL, *fresh = NULL;
@@ -215,7 +215,7 @@ int publish_sign(const Env *env, const SignOptions *options, Json **ret, Why *wh
 {
         _cleanup_(envelope_done) Envelope e = { 0 };
         _cleanup_(keyring_done) KeyRing ring = { 0 };
-        _cleanup_(view_done) View v = { 0 };
+        _cleanup_(cosi_view_done) CosiView v = { 0 };
         _cleanup_(free_charp) char *payload = NULL, *path = NULL;
         const char *name = strrchr(options->cosi, '/') ? strrchr(options->cosi, '/') + 1 : options->cosi;
         bool existed;
@@ -232,11 +232,13 @@ int publish_sign(const Env *env, const SignOptions *options, Json **ret, Why *wh
                 return fail_errno(why, -ENOMEM, WHY_HOST, "sign");
         r = open_existing(path, &e, why);
         if (r >= 0)
-                r = view_open(env, options->cosi, UINT64_MAX, WHY_IMAGE, NULL, &v, why);
+                r = cosi_view_start(env, NULL, &v, why);
         if (r >= 0)
-                r = view_verity(&v, WHY_IMAGE, why);
+                r = cosi_view_open(&v, options->cosi, UINT64_MAX, WHY_IMAGE, why);
         if (r >= 0)
-                r = view_boot(&v, WHY_IMAGE, why);
+                r = cosi_view_verity(&v, WHY_IMAGE, why);
+        if (r >= 0)
+                r = cosi_view_boot(&v, WHY_IMAGE, why);
         if (r >= 0)
                 r = same = choose_payload(env, &v, options, name, &e, &payload, why);
         if (r < 0)

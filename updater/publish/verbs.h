@@ -26,3 +26,5 @@ int verb_keygen(Cli *cli, Why *why);
 int verb_root(Cli *cli, Why *why);
 int verb_sign(Cli *cli, Why *why);
 int verb_publish(Cli *cli, Why *why);
+int verb_inspect(Cli *cli, Why *why);
+int verb_verify(Cli *cli, Why *why);

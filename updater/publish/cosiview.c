@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-#include "publish/view.h"
+#include "publish/cosiview.h"
 #include "base/digest.h"
 #include "base/str.h"
 
@@ -8,35 +8,43 @@
 
 #define WINDOW_LOG_MAX COSI_WINDOW_LIMIT /* an engineer's machine may spend what a host would not */
 
-void view_done(View *v)
+void cosi_view_done(CosiView *v)
 {
         boot_list_done(&v->boot);
         fetch_esp_done(&v->esp);
         cosi_done(&v->cosi);
         fetch_cosi_done(&v->file);
         (void) fetch_stop(v->fetch);
-        *v = (View){ 0 };
+        *v = (CosiView){ 0 };
 }
 
-int view_open(const Env *env, const char *url, uint64_t expect_size, WhyKind kind, Meter *meter, View *ret,
-              Why *why)
+int cosi_view_start(const Env *env, Meter *meter, CosiView *ret, Why *why)
 {
-        View v = { .meter = meter };
         FetchOptions options = { 0 };
-        int r = fetch_start(env, &options, &v.fetch, why);
+
+        *ret = (CosiView){ .meter = meter };
+        return fetch_start(env, &options, &ret->fetch, why);
+}
+
+int cosi_view_digest(CosiView *v, Why *why)
+{
+        int r = sha384_hex(v->file.metadata.data, v->file.metadata.size, v->metadata_sha384);
+
+        return r < 0 ? fail_errno(why, r, WHY_HOST, "SHA-384") : 0;
+}
+
+int cosi_view_parse(CosiView *v, WhyKind kind, Why *why)
+{
+        return cosi_parse(v->file.metadata.data, v->file.metadata.size, kind, true, &v->cosi, why);
+}
+
+int cosi_view_open(CosiView *v, const char *url, uint64_t expect_size, WhyKind kind, Why *why)
+{
+        int r = fetch_cosi_open(v->fetch, url, expect_size, &v->file, why);
 
         if (r >= 0)
-                r = fetch_cosi_open(v.fetch, url, expect_size, &v.file, why);
-        if (r >= 0)
-                r = sha384_hex(v.file.metadata.data, v.file.metadata.size, v.metadata_sha384);
-        if (r >= 0)
-                r = cosi_parse(v.file.metadata.data, v.file.metadata.size, kind, true, &v.cosi, why);
-        if (r < 0) {
-                view_done(&v);
-                return fail_errno(why, r, WHY_HOST, "%s", url);
-        }
-        *ret = v;
-        return 0;
+                r = cosi_view_digest(v, why);
+        return r < 0 ? r : cosi_view_parse(v, kind, why);
 }
 
 /* --- files of the ESP --- */
@@ -61,7 +69,7 @@ static int digest_zero(void *ctx, uint64_t size, Why *why)
         return 0;
 }
 
-static int hash_file(View *v, size_t i, char hex[SHA256_HEX], Why *why)
+static int hash_file(CosiView *v, size_t i, char hex[SHA256_HEX], Why *why)
 {
         Digest *digest = NULL;
         FetchSink sink = { .data = digest_data, .zero = digest_zero };
@@ -80,7 +88,7 @@ static int hash_file(View *v, size_t i, char hex[SHA256_HEX], Why *why)
         return 0;
 }
 
-static int add_file(View *v, size_t i, BootKind kind, Why *why)
+static int add_file(CosiView *v, size_t i, BootKind kind, Why *why)
 {
         _cleanup_(pe_summary_done) PeSummary pe = { 0 };
         char hex[SHA256_HEX];
@@ -94,7 +102,7 @@ static int add_file(View *v, size_t i, BootKind kind, Why *why)
         return r < 0 ? fail_errno(why, r, WHY_IMAGE, "boot files of the ESP") : 0;
 }
 
-int view_boot(View *v, WhyKind kind, Why *why)
+int cosi_view_boot(CosiView *v, WhyKind kind, Why *why)
 {
         bool shim = false;
         int r = fetch_esp_open(v->fetch, &v->cosi.esp->image, WINDOW_LOG_MAX, kind, &v->esp, why);
@@ -138,7 +146,7 @@ static int head_zero(void *ctx, uint64_t size, Why *why _unused_)
         return 0;
 }
 
-int view_verity(View *v, WhyKind kind, Why *why)
+int cosi_view_verity(CosiView *v, WhyKind kind, Why *why)
 {
         Head head = { 0 };
         FetchSink sink = { head_data, head_zero, &head };
