@@ -49,6 +49,14 @@ static void fill_entry(const View *v, const EspEntry *e, BootEntry *ret)
         ret->is_oneshot = v->oneshot && boot_name_equal(v->oneshot, e->name);
 }
 
+static bool has_staged(const SdBoot *b)
+{
+        _cleanup_(close_fdp) int fd = esp_dir(b->esp.fd, ESP_ENTRIES);
+        _cleanup_(free_charp) char *name = NULL;
+
+        return fd >= 0 && esp_find(fd, ESP_STAGED, &name) > 0;
+}
+
 static int sd_state(Boot *boot, BootState *ret, Why *why)
 {
         SdBoot *b = sd(boot);
@@ -71,6 +79,7 @@ static int sd_state(Boot *boot, BootState *ret, Why *why)
         put_text(s.selected, sizeof(s.selected), v.selected);
         put_text(s.oneshot, sizeof(s.oneshot), v.oneshot);
         s.has_loader_info = v.has_loader_info;
+        s.has_staged = has_staged(b);
         s.features = v.features;
         s.secure_boot = efivar_get_u8(&b->vars, EFI_GLOBAL, "SecureBoot", &secure) >= 0 && secure == 1;
         *ret = s;
