@@ -5,7 +5,8 @@
 
 #include "health/health.h"
 
-#define HEALTH_JSON_OUTPUT_MAX
+/* of all checks together */
+#define HEALTH_JSON_OUTPUT_MAX (48u * 1024u)
 
 static void health_check_done(HealthCheck *c)
 {

@@ -22,12 +22,11 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-(48u * 1024u)                  /* of all checks together: a report has to fit into a history line */
 #define FIRST_FAILURE_MAX 200u /* one line on a terminal */
 
-        static const char *const folders[] = { "required.d", "wanted.d" };
-static const char *const roots[] = { "/usr/lib/gybe/health.d",
-                                     "/etc/gybe/health.d" }; /* later ones mask earlier ones */
+static const char *const folders[] = { "required.d", "wanted.d" };
+/* later ones mask earlier ones */
+static const char *const roots[] = { "/usr/lib/gybe/health.d", "/etc/gybe/health.d" };
 
 /* text */
 
