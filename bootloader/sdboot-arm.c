@@ -305,6 +305,28 @@ int sd_boot_option_in(SdBoot *b, const char *loader_dir, uint16_t *ret)
         return efivars_present(&b->vars) ? option_in(b, loader_dir, true, ret, &missing) : 0;
 }
 
+/* The option's file, when it lies on this ESP, is still there: firmware spends BootNext even on nothing. */
+static bool file_is_there(SdBoot *b, const BootOption *o)
+{
+        _cleanup_(free_charp) char *partuuid = NULL, *path = o->path ? strdup(o->path) : NULL;
+        _cleanup_(close_fdp) int dir = -1, file = -1;
+        char *name;
+
+        if (!path || !o->has_disk ||
+            efivar_get_text(&b->vars, EFI_LOADER, "LoaderDevicePartUUID", &partuuid) < 0 ||
+            str_fold_cmp(partuuid, o->disk.partuuid) != 0)
+                return true; /* another road to the same loader; it was taken at this boot */
+        for (char *p = path; *p; p++)
+                *p = *p == '\\' ? '/' : *p;
+        name = strrchr(path, '/');
+        if (!name)
+                return false;
+        *name++ = '\0';
+        dir = esp_dir(b->esp.fd, path);
+        file = dir < 0 ? dir : esp_open_file(dir, name);
+        return file >= 0;
+}
+
 int sd_boot_option(SdBoot *b, const char *loader_dir, bool make, uint16_t *ret, const char **ret_missing)
 {
         _cleanup_(boot_option_done) BootOption current = { 0 };
@@ -316,7 +338,8 @@ int sd_boot_option(SdBoot *b, const char *loader_dir, bool make, uint16_t *ret, 
         if (efivars_present(&b->vars)) {
                 if (efivar_get_u16(&b->vars, EFI_GLOBAL, "BootCurrent", &number) >= 0) {
                         option_name(number, name);
-                        if (read_option(b, name, &current) >= 0 && current.active) {
+                        if (read_option(b, name, &current) >= 0 && current.active &&
+                            file_is_there(b, &current)) {
                                 *ret = number;
                                 return 1;
                         }

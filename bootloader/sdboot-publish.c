@@ -91,6 +91,21 @@ static int publish_addons(SdBoot *b, Names *n, const char *addons, const char *e
         return r < 0 ? fail_errno(why, r, WHY_HOST, "publishing the addons of %s", entry) : 0;
 }
 
+/* A default that is found by order or by pattern would change its mind when the new name appears. */
+static int check_pinned(SdBoot *b, const char *entry, Why *why)
+{
+        _cleanup_(view_done) View v = { 0 };
+        int r = view_load(b, &v, why);
+
+        if (r < 0)
+                return r;
+        if (v.fallback && !boot_name_equal(v.fallback->name, entry) &&
+            (v.variable ? view_names(v.variable, v.fallback) : view_names(v.conf_default, v.fallback)))
+                return 0;
+        return fail(why, -EUCLEAN, WHY_HOST, "default",
+                    "%s: not published: no boot default names another entry by its name", entry);
+}
+
 int sd_publish(Boot *boot, const char *entry, Why *why)
 {
         SdBoot *b = sd(boot);
@@ -113,7 +128,8 @@ int sd_publish(Boot *boot, const char *entry, Why *why)
                 return refuse_names(entry, "the UKI has its final name, but its addons do not", why);
         if (!n.staged_addons && !n.final_addons)
                 return refuse_names(entry, "its addons are missing", why);
-        if ((r = publish_addons(b, &n, addons, entry, why)) < 0)
+        if ((n.staged && (r = check_pinned(b, entry, why)) < 0) ||
+            (r = publish_addons(b, &n, addons, entry, why)) < 0)
                 return r;
         if (n.staged)
                 r = esp_rename(n.fd, n.staged, n.final ? n.final : entry);

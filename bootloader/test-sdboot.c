@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 
 #define USR_A   "7130c94a-213a-4e5a-8e26-6cce9662f132"
@@ -430,7 +431,7 @@ static void test_cycles(void)
 {
         _cleanup_(image_done) Image one = { .n = 0 }, two = { .n = 0 }, three = { .n = 0 };
         _cleanup_(boot_plan_done) BootPlan p1 = { 0 }, p2 = { 0 }, p3 = { 0 };
-        _cleanup_(free_charp) char *conf = NULL, *fips = NULL, *shim = NULL, *template = NULL;
+        _cleanup_(free_charp) char *conf = NULL, *shim = NULL;
         char name[BOOT_NAME_MAX];
         Host h;
 
@@ -523,6 +524,11 @@ static void test_resume(void)
         image_make(&im, '1', "3.0.2", NULL);
         plan = stage(&h, &im);
 
+        /* the promise does not depend on the order of verbs: without a default by name nothing appears */
+        put(&h, "boot/loader/loader.conf", "timeout 0\n", 10);
+        REFUSED(&h, publish(h.boot, name, &why), WHY_HOST, "default");
+        DO(&h, prove_default(h.boot, 0, &why));
+
         assert(renameat(h.fd, staged_d, h.fd, final_d) == 0); /* killed between the two renames */
         promises(&h);
         DO(&h, publish(h.boot, name, &why));
@@ -556,6 +562,60 @@ static void test_resume(void)
         REFUSED(&h, publish(h.boot, "foo.efi", &why), WHY_HOST, "entry-name");
         REFUSED(&h, arm(h.boot, name, &why), WHY_HOST, "no-entry");
         REFUSED(&h, arm(h.boot, FACTORY, &why), WHY_HOST, "default");
+        host_done(&h);
+}
+
+/* The names that appear and go in EFI/Linux, in order. */
+static char *watched(Host *h, int fd)
+{
+        _cleanup_(str_done) Str out = STR_NULL;
+        union {
+                struct inotify_event event;
+                char bytes[8192];
+        } buf;
+        ssize_t n = read(fd, buf.bytes, sizeof(buf.bytes));
+
+        for (ssize_t at = 0; at < n;) {
+                const struct inotify_event *e = (const void *) (buf.bytes + at);
+
+                str_addf(&out, "%c%s ", e->mask & (IN_DELETE | IN_MOVED_FROM) ? '-' : '+', e->name);
+                at += (ssize_t) (sizeof(*e) + e->len);
+        }
+        promises(h);
+        return str_take(&out);
+}
+
+/* No listed UKI without its addons, at any moment. */
+static void test_order(void)
+{
+        _cleanup_(close_fdp) int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+        _cleanup_(free_charp) char *published = NULL, *taken_back = NULL, *retired = NULL, *dir = NULL;
+        _cleanup_(boot_plan_done) BootPlan plan = { 0 };
+        _cleanup_(image_done) Image im = { .n = 0 };
+        char name[BOOT_NAME_MAX];
+        Host h;
+
+        host_open(&h);
+        keep(&h, FACTORY);
+        image_make(&im, '1', "3.0.2", NULL);
+        plan = stage(&h, &im);
+        dir = str_printf("%s/boot/EFI/Linux", h.dir);
+        assert(inotify_add_watch(fd, dir, IN_MOVE | IN_CREATE | IN_DELETE) >= 0);
+        DO(&h, next_name(h.boot, 1, name, &why));
+        DO(&h, publish(h.boot, name, &why));
+        published = watched(&h, fd);
+        assert(streq(published, "-vmlinuz-0.efi.staged.extra.d +vmlinuz-100-azlb0.efi.extra.d "
+                                "-vmlinuz-0.efi.staged +vmlinuz-100-azlb0.efi "));
+        DO(&h, unpublish(h.boot, name, &why));
+        taken_back = watched(&h, fd);
+        assert(streq(taken_back, "-vmlinuz-100-azlb0.efi +vmlinuz-0.efi.staged "
+                                 "-vmlinuz-100-azlb0.efi.extra.d +vmlinuz-0.efi.staged.extra.d "));
+        DO(&h, publish(h.boot, name, &why));
+        free(watched(&h, fd));
+        DO(&h, retire(h.boot, 1, &why));
+        retired = watched(&h, fd);
+        assert(streq(retired, "-vmlinuz-100-azlb0.efi +vmlinuz-100-azlb0.efi.retired -vmlinuz-100-azlb0.efi.extra.d "
+                              "-vmlinuz-100-azlb0.efi.retired "));
         host_done(&h);
 }
 
@@ -700,6 +760,14 @@ static void test_way_back(void)
         put(&h, "proc/sys/kernel/panic", "5\n", 2);
         del_var(&h, EFI_GLOBAL, "BootCurrent");
         count(&h, h.proof, 0, NULL); /* another entry starts the loader */
+        {
+                static const uint8_t current[2] = { 2, 0 };
+
+                set_option(&h, "Boot0002", "\\EFI\\gone\\BOOTX64.EFI");
+                set_var(&h, EFI_GLOBAL, "BootCurrent", current, 2, 6);
+                count(&h, h.proof, 0, NULL); /* its file is gone: Boot0001 is taken */
+                del_var(&h, EFI_GLOBAL, "Boot0002");
+        }
         del_var(&h, EFI_GLOBAL, "Boot0001");
         count(&h, h.proof, 1, "firmware");
 
@@ -810,6 +878,7 @@ int main(void)
 {
         test_cycles();
         test_resume();
+        test_order();
         test_check();
         test_default();
         test_way_back();

@@ -9,8 +9,7 @@
  * signatures are kept. Nothing here verifies a signature: release/secureboot does, over the digest that is
  * computed here. */
 
-#include "bootloader/uki.h"
-#include "base/digest.h"
+#include "bootloader/pe.h"
 #include "base/fd.h"
 #include "base/str.h"
 
@@ -18,59 +17,35 @@
 #include <inttypes.h>
 #include <sys/stat.h>
 
-#define DOS_HEADER_SIZE    64u
-#define COFF_HEADER_SIZE   24u /* with the signature "PE\0\0" */
-#define SECTION_SIZE       40u
-#define OPTIONAL_SIZE_MIN  112u /* PE32+ up to the data directories */
-#define OPTIONAL_SIZE_MAX  1024u
-#define PE32_PLUS          0x20bu
-#define CERTIFICATE_ENTRY  4u /* index of the data directory */
-#define CERTIFICATE_HEADER 8u
-#define CERTIFICATE_PKCS7  2u
-#define CHUNK              (32u * 1024u)
+#define DOS_HEADER_SIZE   64u
+#define COFF_HEADER_SIZE  24u /* with the signature "PE\0\0" */
+#define SECTION_SIZE      40u
+#define OPTIONAL_SIZE_MIN 112u /* PE32+ up to the data directories */
+#define OPTIONAL_SIZE_MAX 1024u
+#define PE32_PLUS         0x20bu
+#define CERTIFICATE_ENTRY 4u /* index of the data directory */
 
-typedef struct Section {
-        char name[9];
-        uint64_t virtual_size, offset, raw_size;
-} Section;
-
-typedef struct Pe {
-        PeRead read;
-        void *ctx;
-        uint64_t size;
-        const char *what;
-        WhyKind kind;
-        Why *why;
-        uint16_t machine;
-        uint64_t table_end;                 /* behind the section headers */
-        uint64_t checksum_at, directory_at; /* what the digest leaves out; directory_at 0: there is none */
-        uint64_t headers_size;              /* 0: unusable, there is no digest */
-        uint64_t certificates, certificates_size;
-        size_t n_sections;
-        Section sections[UKI_SECTIONS_MAX];
-} Pe;
-
-static uint16_t le16(const uint8_t *p)
+uint16_t pe_le16(const uint8_t *p)
 {
         return (uint16_t) (p[0] | p[1] << 8);
 }
 
-static uint32_t le32(const uint8_t *p)
+uint32_t pe_le32(const uint8_t *p)
 {
         return (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 | (uint32_t) p[3] << 24;
 }
 
-static int bad(const Pe *pe, const char *text)
+int pe_bad(const Pe *pe, const char *text)
 {
         return fail(pe->why, -EBADMSG, pe->kind, "bad-pe", "%s is not a usable PE file: %s", pe->what, text);
 }
 
-static int pe_get(const Pe *pe, uint64_t offset, void *buf, size_t size)
+int pe_get(const Pe *pe, uint64_t offset, void *buf, size_t size)
 {
         int r;
 
         if (offset > pe->size || size > pe->size - offset)
-                return bad(pe, "it ends too early");
+                return pe_bad(pe, "it ends too early");
         r = pe->read(pe->ctx, offset, buf, size);
         if (r < 0)
                 return fail_errno(pe->why, r, WHY_HOST, "cannot read %s", pe->what);
@@ -83,18 +58,18 @@ static int read_directory(Pe *pe, const uint8_t *opt, size_t opt_size, uint64_t 
 {
         size_t at = OPTIONAL_SIZE_MIN + 8 * CERTIFICATE_ENTRY;
 
-        if (le32(opt + 108) <= CERTIFICATE_ENTRY || opt_size < at + 8)
+        if (pe_le32(opt + 108) <= CERTIFICATE_ENTRY || opt_size < at + 8)
                 return 0;
         pe->directory_at = opt_at + at;
-        pe->certificates = le32(opt + at);
-        pe->certificates_size = le32(opt + at + 4);
+        pe->certificates = pe_le32(opt + at);
+        pe->certificates_size = pe_le32(opt + at + 4);
         if (pe->certificates_size == 0)
                 return 0;
         if (pe->certificates_size > UKI_CERTIFICATES_MAX)
-                return bad(pe, "its certificate table is larger than 256 KiB");
+                return pe_bad(pe, "its certificate table is larger than 256 KiB");
         /* Firmware finds the end of the signed bytes by counting back from the end of the file. */
         if (pe->certificates + pe->certificates_size != pe->size || pe->certificates < pe->table_end)
-                return bad(pe, "its certificate table is not the end of the file");
+                return pe_bad(pe, "its certificate table is not the end of the file");
         return 0;
 }
 
@@ -108,17 +83,17 @@ static int read_optional(Pe *pe, uint64_t opt_at, size_t opt_size)
         r = pe_get(pe, opt_at, opt, opt_size);
         if (r < 0)
                 return r;
-        if (le16(opt) != PE32_PLUS)
+        if (pe_le16(opt) != PE32_PLUS)
                 return 0;
         r = read_directory(pe, opt, opt_size, opt_at);
         if (r < 0)
                 return r;
         pe->checksum_at = opt_at + 64;
-        pe->headers_size = le32(opt + 60);
+        pe->headers_size = pe_le32(opt + 60);
         if (pe->headers_size < pe->table_end || pe->headers_size > pe->size - pe->certificates_size)
                 pe->headers_size = 0;
         if (pe->headers_size == 0 && pe->certificates_size > 0)
-                return bad(pe, "it is signed, but its header size is wrong");
+                return pe_bad(pe, "it is signed, but its header size is wrong");
         return 0;
 }
 
@@ -127,39 +102,16 @@ static int read_section(Pe *pe, const uint8_t *raw)
         Section *s = pe->sections + pe->n_sections;
 
         memcpy(s->name, raw, 8);
-        s->virtual_size = le32(raw + 8);
-        s->raw_size = le32(raw + 16);
-        s->offset = le32(raw + 20);
+        s->virtual_size = pe_le32(raw + 8);
+        s->raw_size = pe_le32(raw + 16);
+        s->offset = pe_le32(raw + 20);
         if (s->raw_size > 0) {
                 if (s->offset < pe->table_end)
-                        return bad(pe, "a section lies over its headers");
+                        return pe_bad(pe, "a section lies over its headers");
                 if (s->offset + s->raw_size > pe->size - pe->certificates_size)
-                        return bad(pe, "a section reaches beyond the end of the file");
+                        return pe_bad(pe, "a section reaches beyond the end of the file");
         }
         pe->n_sections++;
-        return 0;
-}
-
-static int compare_sections(const void *a, const void *b)
-{
-        const Section *x = *(const Section *const *) a, *y = *(const Section *const *) b;
-
-        return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
-/* Sections with contents by their place in the file, as the digest takes them. */
-static int sort_sections(const Pe *pe, const Section *out[UKI_SECTIONS_MAX], size_t *ret_n)
-{
-        size_t n = 0;
-
-        for (size_t i = 0; i < pe->n_sections; i++)
-                if (pe->sections[i].raw_size > 0)
-                        out[n++] = pe->sections + i;
-        qsort(out, n, sizeof(*out), compare_sections);
-        for (size_t i = 1; i < n; i++)
-                if (out[i]->offset < out[i - 1]->offset + out[i - 1]->raw_size)
-                        return bad(pe, "two sections overlap");
-        *ret_n = n;
         return 0;
 }
 
@@ -173,19 +125,19 @@ static int read_headers(Pe *pe)
         r = pe_get(pe, 0, dos, sizeof(dos));
         if (r < 0)
                 return r;
-        at = le32(dos + 60);
+        at = pe_le32(dos + 60);
         if (dos[0] != 'M' || dos[1] != 'Z')
-                return bad(pe, "no MZ header");
+                return pe_bad(pe, "no MZ header");
         r = pe_get(pe, at, coff, sizeof(coff));
         if (r < 0)
                 return r;
         if (memcmp(coff, "PE\0\0", 4) != 0)
-                return bad(pe, "no PE header");
-        pe->machine = le16(coff + 4);
-        n = le16(coff + 6);
-        opt_size = le16(coff + 20);
+                return pe_bad(pe, "no PE header");
+        pe->machine = pe_le16(coff + 4);
+        n = pe_le16(coff + 6);
+        opt_size = pe_le16(coff + 20);
         if (n == 0 || n > UKI_SECTIONS_MAX || opt_size > OPTIONAL_SIZE_MAX)
-                return bad(pe, "it has no sections or too many, or its optional header is too large");
+                return pe_bad(pe, "it has no sections or too many, or its optional header is too large");
         table = at + COFF_HEADER_SIZE + opt_size;
         pe->table_end = table + n * SECTION_SIZE;
         r = read_optional(pe, at + COFF_HEADER_SIZE, opt_size);
@@ -206,7 +158,7 @@ static int read_text(const Pe *pe, const Section *s, size_t max, char **ret)
         int r;
 
         if (size > max)
-                return bad(pe, "one of its texts is larger than 64 KiB");
+                return pe_bad(pe, "one of its texts is larger than 64 KiB");
         text = malloc((size_t) size + 1);
         if (!text)
                 return -ENOMEM;
@@ -217,7 +169,7 @@ static int read_text(const Pe *pe, const Section *s, size_t max, char **ret)
                 size--;
         text[size] = '\0';
         if (strlen(text) != size)
-                return bad(pe, "one of its texts has a NUL byte inside");
+                return pe_bad(pe, "one of its texts has a NUL byte inside");
         *ret = TAKE(text);
         return 0;
 }
@@ -225,7 +177,7 @@ static int read_text(const Pe *pe, const Section *s, size_t max, char **ret)
 static int take_text(const Pe *pe, const Section *s, char **slot)
 {
         if (*slot)
-                return bad(pe, "it has one text section twice");
+                return pe_bad(pe, "it has one text section twice");
         return read_text(pe, s, streq(s->name, ".cmdline") ? UKI_CMDLINE_MAX : UKI_TEXT_MAX, slot);
 }
 
@@ -244,7 +196,7 @@ static int take_base_section(const Pe *pe, const Section *s, PeSummary *sum)
                         return take_text(pe, s, texts[i].slot);
         if (streq(s->name, ".linux")) {
                 if (sum->has_linux)
-                        return bad(pe, "it has two kernels");
+                        return pe_bad(pe, "it has two kernels");
                 sum->has_linux = true;
         } else if (streq(s->name, ".initrd"))
                 sum->has_initrd = true;
@@ -292,130 +244,6 @@ static int read_texts(const Pe *pe, PeSummary *sum)
         return 0;
 }
 
-/* --- Authenticode --- */
-
-static int hash_range(const Pe *pe, Digest *d, uint64_t from, uint64_t to)
-{
-        uint8_t buf[CHUNK];
-
-        while (from < to) {
-                size_t n = (size_t) MIN(to - from, (uint64_t) sizeof(buf));
-                int r = pe_get(pe, from, buf, n);
-
-                if (r < 0)
-                        return r;
-                r = digest_update(d, buf, n);
-                if (r < 0)
-                        return r;
-                from += n;
-        }
-        return 0;
-}
-
-static int hash_headers(const Pe *pe, Digest *d)
-{
-        uint64_t skip = pe->checksum_at + 4;
-        int r;
-
-        r = hash_range(pe, d, 0, pe->checksum_at);
-        if (r < 0 || pe->directory_at == 0)
-                return r < 0 ? r : hash_range(pe, d, skip, pe->headers_size);
-        r = hash_range(pe, d, skip, pe->directory_at);
-        return r < 0 ? r : hash_range(pe, d, pe->directory_at + 8, pe->headers_size);
-}
-
-/* "Windows Authenticode Portable Executable Signature Format", as firmware and shim compute it: headers
- * without checksum and certificate entry, the sections by file offset, then what is left in front of the
- * certificate table. "Left" starts at the number of bytes hashed so far, which is the end of the last section
- * only when there are no gaps; to get the firmware's answer for files with gaps, that is copied too. The
- * padding to eight bytes that a signing tool adds lies in front of the table and so is hashed; an unsigned
- * file is hashed as it is. */
-static int compute_digest(const Pe *pe, PeSummary *sum)
-{
-        _cleanup_(digest_freep) Digest *d = NULL;
-        const Section *sorted[UKI_SECTIONS_MAX];
-        uint64_t hashed = pe->headers_size;
-        size_t n = 0;
-        int r;
-
-        r = sort_sections(pe, sorted, &n);
-        if (r < 0 || pe->headers_size == 0)
-                return r;
-        r = digest_new(256, &d);
-        if (r < 0)
-                return r;
-        r = hash_headers(pe, d);
-        for (size_t i = 0; r >= 0 && i < n; i++) {
-                r = hash_range(pe, d, sorted[i]->offset, sorted[i]->offset + sorted[i]->raw_size);
-                hashed += sorted[i]->raw_size;
-        }
-        if (r >= 0)
-                r = hash_range(pe, d, hashed, pe->size - pe->certificates_size);
-        if (r >= 0)
-                r = digest_final(d, sum->authenticode_sha256);
-        if (r < 0)
-                return r;
-        sum->has_authenticode = true;
-        return 0;
-}
-
-/* Signing tools pad the blob to eight bytes; what lies behind its outer SEQUENCE is not part of it. */
-static size_t der_size(const uint8_t *p, size_t size)
-{
-        size_t length = 0, bytes;
-
-        if (size < 2 || p[0] != 0x30)
-                return size;
-        if (p[1] < 0x80)
-                return MIN(size, (size_t) p[1] + 2);
-        bytes = p[1] & 0x7f;
-        if (bytes == 0 || bytes > 4 || size < 2 + bytes)
-                return size;
-        for (size_t i = 0; i < bytes; i++)
-                length = length << 8 | p[2 + i];
-        return length <= size - 2 - bytes ? length + 2 + bytes : size;
-}
-
-static int add_signature(const Pe *pe, const uint8_t *blob, size_t size, PeSummary *sum)
-{
-        if (sum->n_signatures == UKI_SIGNATURES_MAX)
-                return bad(pe, "it has more than 8 signatures");
-        if (bytes_copy(sum->signatures + sum->n_signatures, blob, der_size(blob, size)) < 0)
-                return -ENOMEM;
-        sum->n_signatures++;
-        return 0;
-}
-
-static int read_signatures(const Pe *pe, PeSummary *sum)
-{
-        _cleanup_(bytes_done) Bytes table = BYTES_NULL;
-        size_t size = (size_t) pe->certificates_size;
-        int r;
-
-        if (size == 0)
-                return 0;
-        table.data = calloc(1, size + 1);
-        if (!table.data)
-                return -ENOMEM;
-        r = pe_get(pe, pe->certificates, table.data, size);
-        if (r < 0)
-                return r;
-        for (size_t at = 0; size - at >= CERTIFICATE_HEADER;) {
-                const uint8_t *p = table.data + at;
-                size_t length = le32(p);
-
-                if (length < CERTIFICATE_HEADER || length > size - at)
-                        return bad(pe, "an entry of its certificate table has a wrong length");
-                if (le16(p + 6) == CERTIFICATE_PKCS7) {
-                        r = add_signature(pe, p + CERTIFICATE_HEADER, length - CERTIFICATE_HEADER, sum);
-                        if (r < 0)
-                                return r;
-                }
-                at += MIN((length + 7) & ~(size_t) 7, size - at);
-        }
-        return 0;
-}
-
 /* --- door --- */
 
 void pe_summary_done(PeSummary *s)
@@ -447,9 +275,9 @@ static int summarize(Pe *pe, bool digest, PeSummary *ret)
         if (r >= 0)
                 r = read_texts(pe, &sum);
         if (r >= 0 && digest)
-                r = compute_digest(pe, &sum);
+                r = pe_digest(pe, &sum);
         if (r >= 0 && digest)
-                r = read_signatures(pe, &sum);
+                r = pe_signatures(pe, &sum);
         if (r < 0)
                 return fail_errno(pe->why, r, WHY_HOST, "cannot read %s", pe->what);
         sum.machine = pe->machine;
