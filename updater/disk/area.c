@@ -8,7 +8,6 @@
 #include "base/fd.h"
 #include "disk/node.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -126,7 +125,6 @@ int area_open(Disk *disk, const Partition *p, bool writable, Area **ret, Why *wh
         int flags = O_CLOEXEC | O_DIRECT | (writable ? O_RDWR : O_RDONLY);
         int r;
 
-        assert(!writable || disk->writable);
         if (!area)
                 return -ENOMEM;
         *area = (Area){ .part = p,
@@ -135,6 +133,8 @@ int area_open(Disk *disk, const Partition *p, bool writable, Area **ret, Why *wh
                         .size = p->size / AREA_ALIGN * AREA_ALIGN,
                         .writable = writable,
                         .direct = true };
+        if (writable && !disk->writable)
+                return fail(why, -EROFS, WHY_HOST, "bug", "%s: was opened for reading only", disk->path);
         if (writable && disk->is_block)
                 flags |= O_EXCL;
         r = node_of_partition(disk, p, node, why);
@@ -169,10 +169,16 @@ static int go_buffered(Area *area)
         return 0;
 }
 
-static void check_request(const Area *area, uint64_t offset, const void *buf, size_t size)
+/* A caller that gets this wrong is a bug, and a neighbour's partition is no place to find out: refused in every build. */
+static int check_request(const Area *area, uint64_t offset, const void *buf, size_t size, bool write,
+                         Why *why)
 {
-        assert(offset % AREA_ALIGN == 0 && size % AREA_ALIGN == 0 && (uintptr_t) buf % AREA_ALIGN == 0);
-        assert(offset <= area->size && size <= area->size - offset);
+        if (offset % AREA_ALIGN == 0 && size % AREA_ALIGN == 0 && (uintptr_t) buf % AREA_ALIGN == 0 &&
+            offset <= area->size && size <= area->size - offset && (!write || area->writable))
+                return 0;
+        return fail(why, -EINVAL, WHY_HOST, "bug",
+                    "%s: %s of %zu bytes at byte %" PRIu64 " of %s is not possible", area->path,
+                    write ? "a write" : "a read", size, offset, area->part->label);
 }
 
 static int read_unit(Area *area, uint64_t offset, void *buf, size_t size)
@@ -196,10 +202,15 @@ static int read_unit(Area *area, uint64_t offset, void *buf, size_t size)
 
 int area_read(Area *area, uint64_t offset, void *buf, size_t size, Why *why)
 {
-        check_request(area, offset, buf, size);
+        int r;
+
+        r = check_request(area, offset, buf, size, false, why);
+        if (r < 0)
+                return r;
         for (size_t done = 0; done < size;) {
                 size_t n = MIN(size - done, (size_t) UNIT_MAX);
-                int r = read_unit(area, offset + done, (uint8_t *) buf + done, n);
+
+                r = read_unit(area, offset + done, (uint8_t *) buf + done, n);
 
                 if (r < 0)
                         return fail_errno(why, r, WHY_HOST, "%s: cannot read %s at byte %" PRIu64, area->path,
@@ -240,11 +251,15 @@ static int write_unit(Area *area, uint64_t offset, const void *buf, size_t size,
 
 int area_write(Area *area, uint64_t offset, const void *buf, size_t size, Why *why)
 {
-        assert(area->writable);
-        check_request(area, offset, buf, size);
+        int r;
+
+        r = check_request(area, offset, buf, size, true, why);
+        if (r < 0)
+                return r;
         for (size_t done = 0; done < size;) {
                 size_t n = MIN(size - done, (size_t) UNIT_MAX);
-                int r = write_unit(area, offset + done, (const uint8_t *) buf + done, n, why);
+
+                r = write_unit(area, offset + done, (const uint8_t *) buf + done, n, why);
 
                 if (r < 0)
                         return r;

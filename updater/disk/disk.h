@@ -67,7 +67,7 @@ int disk_partuuid_of_node(const Env *env, const char *node, char ret_partuuid[DI
 
 /* A partition's bytes. Direct I/O where the target allows it: neither the writes nor the read-back go through the page
  * cache (where direct I/O is refused: fsync, then drop the pages, then read). Offsets and sizes are multiples of
- * AREA_ALIGN and buffers come from area_buffer(); anything else is a bug (assert). */
+ * AREA_ALIGN and buffers come from area_buffer(); anything else is a bug (-EINVAL). */
 #define AREA_ALIGN 4096u
 typedef struct Area Area;
 

@@ -148,8 +148,17 @@ static void test_open_failures(const char *path)
         why = (Why){ 0 };
         assert(disk_open(&env, path, false, &other, NULL) >= 0);
         assert(area_open(other, disk_partition(other, 0), false, &area, NULL) >= 0);
+        uint8_t *buf = area_buffer(8192);
+        assert(area_read(area, 0, buf + 512, 4096, NULL) ==
+               -EINVAL); /* each is a bug, and none a crash or a write */
+        assert(area_read(area, 512, buf, 4096, NULL) == -EINVAL);
+        assert(area_read(area, 0, buf, 512, NULL) == -EINVAL);
+        assert(area_read(area, MIB - 4096, buf, 8192, NULL) == -EINVAL);
+        assert(area_read(area, UINT64_MAX - 4095, buf, 8192, NULL) == -EINVAL);
+        assert(area_write(area, 0, buf, 4096, NULL) == -EINVAL); /* opened for reading */
+        Area *denied = NULL;
+        assert(area_open(other, disk_partition(other, 0), true, &denied, NULL) == -EROFS && !denied);
         assert(truncate(path, MIB) == 0);
-        uint8_t *buf = area_buffer(4096);
         assert(area_read(area, 0, buf, 4096, &why) < 0 && why.kind == WHY_HOST && why.text[0]);
         assert(area_sync(area, NULL) == 0); /* nothing to do */
         free(buf);
