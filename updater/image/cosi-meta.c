@@ -26,7 +26,7 @@ int cosi_get_str(const CosiParser *p, const Json *object, const char *key, const
 
 static int copy_str(const CosiParser *p, const Json *object, const char *key, const char *where, char **ret)
 {
-        const char *s;
+        const char *s = NULL;
         char *copy;
         int r;
 
@@ -87,7 +87,7 @@ static int parse_sha384(const CosiParser *p, const Json *j, CosiImage *image)
 int cosi_parse_image(const CosiParser *p, const Json *j, const char *where, CosiImage *ret)
 {
         CosiImage image = { 0 };
-        const char *path;
+        const char *path = NULL;
         int r;
 
         if (!json_is_object(j))
@@ -115,7 +115,7 @@ int cosi_parse_image(const CosiParser *p, const Json *j, const char *where, Cosi
 static int parse_verity(const CosiParser *p, const Json *j, const char *where, CosiFilesystem *fs)
 {
         CosiImage image;
-        const char *root;
+        const char *root = NULL;
         int r;
 
         if (!json_is_object(j))
@@ -144,7 +144,7 @@ static int parse_verity(const CosiParser *p, const Json *j, const char *where, C
 static int parse_filesystem(const CosiParser *p, const Json *j, size_t index, CosiFilesystem *fs)
 {
         char where[32];
-        const char *type;
+        const char *type = NULL;
         uint8_t uuid[16];
         int r;
 
@@ -211,7 +211,7 @@ static int parse_packages(const CosiParser *p, const Json *j, Cosi *cosi)
 static int parse_version(const CosiParser *p, const Json *root, Cosi *cosi)
 {
         _cleanup_(free_charp) char *major = NULL;
-        const char *version, *dot;
+        const char *version = NULL, *dot;
         int r;
 
         r = cosi_get_str(p, root, "version", "COSI", &version);
@@ -239,7 +239,7 @@ static int parse_arch(const CosiParser *p, const Json *root, Cosi *cosi)
                       { "x64", "x86_64" },
                       { "arm64", "aarch64" },
                       { "aarch64", "aarch64" } };
-        const char *arch;
+        const char *arch = NULL;
         int r;
 
         r = cosi_get_str(p, root, "osArch", "COSI", &arch);

@@ -17,7 +17,7 @@ static int parse_region(const CosiParser *p, const Json *j, size_t index, CosiRe
 {
         CosiRegion region = { 0 };
         char where[48];
-        const char *type;
+        const char *type = NULL;
         uint64_t number = 0;
         int r;
 
@@ -71,7 +71,7 @@ static int parse_regions(const CosiParser *p, const Json *j, Cosi *cosi)
 
 static int parse_disk(const CosiParser *p, const Json *j, Cosi *cosi)
 {
-        const char *type;
+        const char *type = NULL;
         uint64_t lba;
         int r;
 
@@ -118,7 +118,7 @@ static int parse_boot_entries(const CosiParser *p, const Json *entries)
 static int parse_bootloader(const CosiParser *p, const Json *j)
 {
         const Json *systemd_boot = json_get(j, "systemdBoot");
-        const char *type;
+        const char *type = NULL;
         int r;
 
         if (!json_is_object(j))
