@@ -423,6 +423,7 @@ void recovery_decide(const Journal *journal, bool journal_lost, const Intent *in
         for (size_t i = 0; i < ELEMENTSOF(rows); i++)
                 if (row_fits(&rows[i].when, &s)) {
                         (void) recovery_row(i, ret);
+                        ret->by_intent = s.memory == INTENT;
                         return;
                 }
         /* Cannot be: every memory has a row that matches anything (test-recovery.c walks all situations). */

@@ -411,6 +411,8 @@ static void check(const Scene *s, const Recovery *r)
 
         assert(r->means && *r->means);
         assert(r->close == (r->outcome != OUTCOME_NONE));
+        /* what is condemned or closed has a name: the journal's or the intent's */
+        assert(r->by_intent == (*s->intent && lost));
         assert(!r->close || (r->phase == PHASE_IDLE && r->disarm && !r->retry));
         assert(!(r->retry && r->counted));
         /* P6: nothing is condemned without proof or spent attempts, and what is proved bad is always condemned */
