@@ -141,6 +141,16 @@ static void set_option(Host *h, const char *name, const char *path)
         set_var(h, EFI_GLOBAL, name, b.data, b.size, 7);
 }
 
+/* BootOrder begins with this number and has n of them. */
+static bool order_is(Host *h, uint8_t first, size_t n)
+{
+        _cleanup_(efivars_done) EfiVars vars = EFIVARS_NULL;
+        _cleanup_(bytes_done) Bytes order = BYTES_NULL;
+
+        assert(efivars_open(&h->env, &vars) == 0 && efivar_get(&vars, EFI_GLOBAL, "BootOrder", &order) == 0);
+        return order.size == 2 * n && order.data[0] == first && order.data[1] == 0;
+}
+
 static char *slot_text(int slot, const char *roothash)
 {
         return str_printf("systemd.verity_usr_data=PARTUUID=%s systemd.verity_usr_hash=PARTUUID=%s "
@@ -450,7 +460,8 @@ static void test_cycles(void)
         assert(!there(&h, "boot/EFI/Linux/vmlinuz-0.efi.staged.extra.d/firstboot.addon.efi"));
         finalize(&h, &one, &p1, name);
         assert(streq(name, "vmlinuz-100-azlb0.efi"));
-        assert(get_u16(&h, "BootNext") == 1); /* BootCurrent, moved before the shell */
+        assert(get_u16(&h, "BootNext") == 1); /* BootCurrent ... */
+        assert(order_is(&h, 1, 2));           /* ... moved before the shell */
         boot_into(&h, name);
         commit(&h, name);
         assert(var_is(&h, "LoaderEntryDefault", name));
@@ -614,8 +625,9 @@ static void test_order(void)
         free(watched(&h, fd));
         DO(&h, retire(h.boot, 1, &why));
         retired = watched(&h, fd);
-        assert(streq(retired, "-vmlinuz-100-azlb0.efi +vmlinuz-100-azlb0.efi.retired -vmlinuz-100-azlb0.efi.extra.d "
-                              "-vmlinuz-100-azlb0.efi.retired "));
+        assert(streq(retired,
+                     "-vmlinuz-100-azlb0.efi +vmlinuz-100-azlb0.efi.retired -vmlinuz-100-azlb0.efi.extra.d "
+                     "-vmlinuz-100-azlb0.efi.retired "));
         host_done(&h);
 }
 
