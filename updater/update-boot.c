@@ -343,6 +343,8 @@ int update_rollback(Update *u, Why *why)
                 return r;
         switch (u->host.journal.phase) {
         case PHASE_STAGED:
+                if (u->host.journal.rollback) /* asked for before, and interrupted before it was armed */
+                        break;
                 (void) nothing_to_return_to(why, "an update is staged and nothing was flipped, so there is nothing to return to");
                 return fail_hint(why, -EPERM, "leave it staged, or stage another release");
         case PHASE_FINALIZED:
@@ -352,7 +354,7 @@ int update_rollback(Update *u, Why *why)
         default:
                 break;
         }
-        r = roll_back_committed(u, why);
+        r = u->host.journal.phase == PHASE_STAGED ? update_arm_rollback(u, why) : roll_back_committed(u, why);
         if (r >= 0) {
                 u->reboot_due = true;
                 update_say(u, "%s in slot %c comes back at the next boot", u->host.journal.version, u->host.journal.slot);
@@ -395,7 +397,10 @@ static int fail_trial(Update *u, const HealthReport *report, Why *why)
         j->reason = REASON_HEALTH_FALLBACK;
         json_set_str(more, "message", what);
         json_set(more, "health", health_report_json(report));
-        if ((r = update_save(u, why)) < 0 || (r = update_record(u, "health-failed", more, why)) < 0)
+        /* In quarantine too, so that the verdict survives a lost journal. */
+        if ((r = update_save(u, why)) < 0 ||
+            (r = quarantine_add(u->env, j->roothash, j->uki_sha256, j->version, j->reason, what, why)) < 0 ||
+            (r = update_record(u, "health-failed", more, why)) < 0)
                 return r;
         u->reboot_due = true;
         (void) fail(why, -ECANCELED, WHY_HOST, "health", "%s: %s", j->version ? j->version : "update", what);
@@ -467,7 +472,7 @@ int update_settle(Update *u, Why *why)
         /* The default names it already: it was kept, and only the memory of it is missing. */
         if (j->entry && boot_name_equal(u->host.boot_state.default_name, j->entry))
                 return keep(u, NULL, why);
-        if (j->reason == REASON_HEALTH_FALLBACK || j->reason == REASON_OPERATOR) {
+        if (j->reason == REASON_HEALTH_FALLBACK || j->reason == REASON_OPERATOR || j->reason == REASON_DEADLINE) {
                 u->reboot_due = true;
                 (void) fail(why, -ECANCELED, WHY_POLICY, "given-up", "commit: %s was judged already: %s",
                             j->version ? j->version : "update", reason_name(j->reason));

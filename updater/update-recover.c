@@ -119,8 +119,7 @@ int update_recover(Update *u, Why *why)
                 return 0;
         log_debug("recovery: %s -> %s, %s: %s", phase_name(before), phase_name(rec.phase), reason_name(rec.reason), rec.means);
 
-        if (u->host.has_intent && (u->host.journal_lost || before == PHASE_IDLE) && rec.reason == REASON_JOURNAL_LOST &&
-            (r = journal_from_intent(&u->host.intent, j)) < 0)
+        if (rec.by_intent && (r = journal_from_intent(&u->host.intent, j)) < 0)
                 return r;
         if ((r = tell(j, &rec)) < 0 || (r = carry_out(u, &rec, why)) < 0)
                 return r;
