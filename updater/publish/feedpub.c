@@ -375,6 +375,25 @@ static int remove_version(FeedPub *f, const char *version, Why *why)
         return found ? 0 : fail(why, -ENOENT, WHY_USAGE, "version", "--remove %s: not in this feed", version);
 }
 
+static int check_channel(void *ctx, const char *channel _unused_, const Json *value)
+{
+        json_foreach (entry, json_get(ctx, "releases"))
+                if (streq0(json_get_str(entry, "version"), json_str(value)))
+                        return 0;
+        return 1;
+}
+
+/* Hosts of that channel would look for a release that is not there. */
+static int check_channels(FeedPub *f, Why *why)
+{
+        if (json_each(json_get(f->doc, "channels"), check_channel, f->doc) == 0)
+                return 0;
+        return fail_hint(why,
+                         fail(why, -EINVAL, WHY_USAGE, "version",
+                              "--remove: a channel still points to that version"),
+                         "publish its successor first");
+}
+
 static bool is_changed(const FeedPub *f)
 {
         _cleanup_(free_charp) char *now = json_format(f->doc, false);
@@ -398,6 +417,7 @@ static int write_index(FeedPub *f, const KeyRing *ring, Why *why)
         _cleanup_(envelope_done) Envelope e = { 0 };
         _cleanup_(feed_done) Feed check = { 0 };
         uint64_t serial = 0, now = env_now(f->env);
+        Why refusal = { 0 };
         int r;
 
         (void) json_get_u64(f->doc, "serial", &serial);
@@ -407,7 +427,8 @@ static int write_index(FeedPub *f, const KeyRing *ring, Why *why)
         text = json_format(f->doc, true);
         if (!path || !text)
                 return fail_errno(why, -ENOMEM, WHY_HOST, "feed");
-        r = feed_parse(text, strlen(text), "the new index", &check, why);
+        r = fail_own_document(why, feed_parse(text, strlen(text), "the new index", &check, &refusal),
+                              &refusal);
         if (r >= 0)
                 r = envelope_new(TYPE_FEED, text, &e, why);
         if (r >= 0)
@@ -466,6 +487,8 @@ int publish_feed(const Env *env, const FeedOptions *options, Meter *meter, Json 
                 r = bring_release(&f, *c, why);
         for (char **v = options->remove; r >= 0 && v && *v; v++)
                 r = remove_version(&f, *v, why);
+        if (r >= 0)
+                r = check_channels(&f, why);
         if (r < 0)
                 return r;
         changed = is_changed(&f) || (!options->cosis && !options->roots);

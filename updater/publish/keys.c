@@ -78,6 +78,11 @@ int key_save(const Key *key, const char *path, bool private, Why *why)
         return r < 0 ? fail_errno(why, r, WHY_HOST, "%s", path) : 0;
 }
 
+int fail_own_document(Why *why, int r, const Why *refusal)
+{
+        return r < 0 ? fail(why, r, WHY_USAGE, refusal->code, "%s", refusal->text) : r;
+}
+
 int document_save(const char *path, const void *data, size_t size, Why *why)
 {
         const char *slash = strrchr(path, '/');

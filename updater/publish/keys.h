@@ -18,6 +18,8 @@ int keyring_load(char *const *paths, KeyRing *ret, Why *why);
 /* Files: PEM, private ones with mode 0600. Existing ones are never replaced. */
 int key_save(const Key *key, const char *path, bool private, Why *why);
 
+/* What the hosts' reader would say of a document that we are about to make: here the command line is wrong. */
+int fail_own_document(Why *why, int r, const Why *refusal);
 /* file_replace() by path. */
 int document_save(const char *path, const void *data, size_t size, Why *why);
 int envelope_load(const char *path, const char *type, Envelope *ret, Why *why); /* type NULL: any */

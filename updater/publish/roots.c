@@ -165,6 +165,7 @@ int root_doc_finish(Json *doc, uint64_t issued, uint64_t expires, Envelope *ret,
 {
         _cleanup_(free_charp) char *text = NULL;
         _cleanup_(root_done) Root root = { 0 };
+        Why refusal = { 0 };
         int r;
 
         json_set_time(doc, "issued", issued);
@@ -172,6 +173,6 @@ int root_doc_finish(Json *doc, uint64_t issued, uint64_t expires, Envelope *ret,
         text = json_format(doc, true);
         if (!text)
                 return fail_errno(why, -ENOMEM, WHY_HOST, "root");
-        r = root_parse(text, strlen(text), "the new root", &root, why);
+        r = fail_own_document(why, root_parse(text, strlen(text), "the new root", &root, &refusal), &refusal);
         return r < 0 ? r : envelope_new(TYPE_ROOT, text, ret, why);
 }

@@ -97,6 +97,7 @@ static int make_payload(const CosiView *v, const SignOptions *o, const char *nam
 {
         _cleanup_(json_unrefp) Json *doc = json_new_object();
         _cleanup_(release_done) Release check = { 0 };
+        Why refusal = { 0 };
         _cleanup_(free_charp) char *text = NULL;
         int r;
 
@@ -122,7 +123,8 @@ static int make_payload(const CosiView *v, const SignOptions *o, const char *nam
         text = json_format(doc, true);
         if (!text)
                 return fail_errno(why, -ENOMEM, WHY_HOST, "release");
-        r = release_parse(text, strlen(text), "the new release", &check, why);
+        r = fail_own_document(why, release_parse(text, strlen(text), "the new release", &check, &refusal),
+                              &refusal);
         if (r >= 0)
                 *ret = TAKE(text);
         return r;
