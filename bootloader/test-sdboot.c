@@ -631,6 +631,23 @@ static void test_order(void)
         host_done(&h);
 }
 
+/* A managed entry of the running slot makes image builders' entries removable, but never the one that runs. */
+static void test_retire_running(void)
+{
+        Host h;
+
+        host_open(&h);
+        keep(&h, FACTORY);
+        put_pe(&h, "boot/EFI/Linux/vmlinuz-90-azla0.efi", test_uki("x", "ID=x\n"));
+        put_pe(&h, "boot/EFI/Linux/acl.efi", test_uki("x", "ID=x\n"));
+        put_pe(&h, "boot/EFI/Linux/vmlinuz-91-azlb1.efi", test_uki("x", "ID=x\n")); /* another OS's */
+        DO(&h, retire(h.boot, 1, &why));
+        assert(there(&h, "boot/EFI/Linux/vmlinuz-90-azla0.efi") &&
+               there(&h, "boot/EFI/Linux/vmlinuz-91-azlb1.efi"));
+        assert(!there(&h, "boot/EFI/Linux/acl.efi"));
+        host_done(&h);
+}
+
 /* What lies on the ESP between staging and arming is proved, not believed. */
 static void test_check(void)
 {
@@ -891,6 +908,7 @@ int main(void)
         test_cycles();
         test_resume();
         test_order();
+        test_retire_running();
         test_check();
         test_default();
         test_way_back();
