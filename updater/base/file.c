@@ -62,11 +62,13 @@ int dir_open(int dir_fd, const char *path)
 int dir_make(int dir_fd, const char *path, unsigned mode)
 {
         _cleanup_(free_charp) char *copy = strdup(path);
-        _cleanup_(close_fdp) int at = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_(close_fdp) int at = -1;
         char *state = NULL;
 
         if (!copy)
                 return -ENOMEM;
+        /* below a folder every path is relative to it; only the caller's own paths may be absolute */
+        at = openat(dir_fd, dir_fd == AT_FDCWD && *path == '/' ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (at < 0)
                 return -errno;
         for (char *part = strtok_r(copy, "/", &state); part; part = strtok_r(NULL, "/", &state)) {
