@@ -187,16 +187,16 @@ static int run_tool(char *const argv[], uint64_t epoch, Why *why)
 {
         _cleanup_(free_charp) char *when = str_printf("SOURCE_DATE_EPOCH=%" PRIu64, MAX(epoch, FAT_EPOCH));
         _cleanup_(run_result_done) RunResult result = { 0 };
-        char *environ[] = { (char *) "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                            (char *) "TZ=UTC",
-                            (char *) "LC_ALL=C",
-                            (char *) "MTOOLS_SKIP_CHECK=1",
-                            (char *) "MTOOLSRC=/dev/null",
-                            when,
-                            NULL };
+        char *variables[] = { (char *) "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                              (char *) "TZ=UTC",
+                              (char *) "LC_ALL=C",
+                              (char *) "MTOOLS_SKIP_CHECK=1",
+                              (char *) "MTOOLSRC=/dev/null",
+                              when,
+                              NULL };
         RunOptions o = { .exe_fd = -1,
                          .cwd_fd = -1,
-                         .environ = environ,
+                         .environ = variables,
                          .timeout_sec = TOOL_TIMEOUT_SEC,
                          .output_max = 400 };
         int r;

@@ -38,9 +38,9 @@ static void list(const char *path, const char *expect)
 {
         char command[256];
         char *argv[] = { (char *) "/bin/sh", (char *) "-c", command, NULL };
-        char *environ[] = { (char *) "PATH=/usr/bin:/bin", (char *) "TZ=UTC", (char *) "LC_ALL=C", NULL };
+        char *variables[] = { (char *) "PATH=/usr/bin:/bin", (char *) "TZ=UTC", (char *) "LC_ALL=C", NULL };
         RunOptions o = {
-                .exe_fd = -1, .cwd_fd = -1, .environ = environ, .timeout_sec = 60, .output_max = 4096
+                .exe_fd = -1, .cwd_fd = -1, .environ = variables, .timeout_sec = 60, .output_max = 4096
         };
         RunResult r;
 
