@@ -440,8 +440,13 @@ static int keep(Update *u, const HealthReport *report, Why *why)
         Journal *j = &u->host.journal;
         int r;
 
-        if ((r = ops->commit(u->host.boot, (int) u->host.running.slot, j->entry, why)) < 0 || (r = remember_slot(u, why)) < 0 ||
-            (r = deadline_disarm(u->env, why)) < 0 || (r = intent_remove(u->env, why)) < 0 ||
+        r = ops->commit(u->host.boot, (int) u->host.running.slot, j->entry, why);
+        if (r > 0) {
+                /* Committed, with something a person should know (a full NVRAM): told, not failed. */
+                r = strv_add(&u->missing, why->text);
+                *why = (Why){ 0 };
+        }
+        if (r < 0 || (r = remember_slot(u, why)) < 0 || (r = deadline_disarm(u->env, why)) < 0 || (r = intent_remove(u->env, why)) < 0 ||
             (r = ops->remove_intent(u->host.boot, why)) < 0)
                 return r;
         j->phase = PHASE_IDLE;

@@ -382,6 +382,10 @@ def build(img, out, *more):
         argv += ["--addon", a]
     for a in img.templates:
         argv += ["--addon-template", a]
+    with open(img.usr, "rb") as f:
+        f.seek(1024 + 56)
+        if f.read(2) != b"\x53\xef":      # made-up content: say what it would be
+            argv += ["--fs-type", "ext4", "--fs-uuid", "11111111-2222-3333-4444-555555555555"]
     release_tool(*argv, *more, "-o", out)
     return Path(out)
 
