@@ -89,6 +89,7 @@ class Fat:
 
     def __init__(self, disk, start=0):
         self.disk, self.start = disk, start
+        self.short = set()      # lower-case paths of folders whose chain breaks off after their first clusters
         boot = disk.read(start, SECTOR)
         if len(boot) < SECTOR or boot[510:512] != b"\x55\xaa":
             raise DiskError("no boot sector")
@@ -105,12 +106,16 @@ class Fat:
         table = disk.read(start + reserved * self.sector, (self.clusters + 2) * 4)
         self.table = struct.unpack(f"<{len(table) // 4}I", table[:len(table) // 4 * 4])
 
-    def chain(self, cluster, most=CLUSTERS_MAX):
-        """The clusters of a file; DiskError on a loop or a chain that leaves the file system."""
+    def chain(self, cluster, most=CLUSTERS_MAX, folder=None):
+        """The clusters of a file; DiskError on a loop or a chain that leaves the file system. Of a folder (its path) what
+        comes before such a place is returned, and the folder is remembered in self.short."""
         found, seen = [], set()
         while cluster & 0x0fffffff < 0x0ffffff8:
             cluster &= 0x0fffffff
             if cluster < 2 or cluster >= len(self.table) or cluster in seen:
+                if folder is not None and found:
+                    self.short.add(folder.lower())
+                    break
                 raise DiskError(f"broken chain at cluster {cluster}")
             seen.add(cluster)
             found.append(cluster)
@@ -124,7 +129,7 @@ class Fat:
         if entry.size == 0 and not entry.folder:
             return []
         need = (entry.size + self.cluster_size - 1) // self.cluster_size if not entry.folder else CLUSTERS_MAX
-        chain = self.chain(entry.cluster, need)
+        chain = self.chain(entry.cluster, need, entry.path if entry.folder else None)
         if not entry.folder and len(chain) < need:
             raise DiskError(f"{entry.path}: {len(chain)} clusters for {entry.size} bytes")
         joined, left = [], entry.size if not entry.folder else len(chain) * self.cluster_size

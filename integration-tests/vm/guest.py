@@ -181,9 +181,9 @@ INITRD_FILES = {
     "etc/systemd/system/systemd-udev-trigger.service.d/lab.conf":
         COLDPLUG + "\n",
     # What dracut's emergency handling does on ACL, without its shell scripts.
-    "etc/systemd/system/emergency.service.d/lab.conf":
-        "[Unit]\nConditionKernelCommandLine=rd.emergency=reboot\n"
-        "[Service]\nEnvironment=\nExecStartPre=\nExecStart=\nExecStart=-/usr/bin/systemctl --force --force reboot\n",
+    "etc/systemd/system/emergency.service":
+        "[Unit]\nDefaultDependencies=no\nConditionKernelCommandLine=rd.emergency=reboot\n"
+        "[Service]\nType=oneshot\nExecStart=/usr/bin/systemctl --force --force reboot\n",
     "etc/systemd/system/lab-panic.service":
         "[Unit]\nDefaultDependencies=no\nConditionKernelCommandLine=gybe.lab=panic\n"
         "[Service]\nType=oneshot\nExecStart=/usr/bin/sh -c 'echo c >/proc/sysrq-trigger'\n",
@@ -432,7 +432,9 @@ def disk(path, release, *, root_changes=None, sizes=None):
         sources[name] = str(source)[len(tree):] if str(source).startswith(tree) else source
     start, size = at["EFI-SYSTEM"]
     binds = {path.parent, release.folder, CACHE / "probe"}
-    in_tree("toolchain", ["sh", "-ec", f"mkfs.vfat -F 32 -s 1 -n EFI-SYSTEM --offset {start // SECTOR} '{path}' "
+    # FAT32 needs 65525 clusters: small ones on a small ESP
+    cluster = 8 if size >= 300 * MIB else 1
+    in_tree("toolchain", ["sh", "-ec", f"mkfs.vfat -F 32 -s {cluster} -n EFI-SYSTEM --offset {start // SECTOR} '{path}' "
                                        f"{size // 1024} >/dev/null\n"
                                        + probe.copy_files_script(path, start, sources)], binds=binds)
     return path

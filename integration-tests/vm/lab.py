@@ -82,11 +82,11 @@ class Lab:
 
     # building
 
-    def install(self, version="1.0.0", *, sign=None, root_changes=None, **more):
+    def install(self, version="1.0.0", *, sign=None, root_changes=None, sizes=None, **more):
         """A machine that runs `version` from slot A."""
         self.sign = sign
         release = guest.guest_image(self.folder, version, sign=sign, **more)
-        guest.disk(self.disk, release, root_changes=root_changes)
+        guest.disk(self.disk, release, root_changes=root_changes, sizes=sizes)
         vm.new_variables(self.store, sign)
         return release
 

@@ -78,7 +78,7 @@ def _cached(kind, key, make):
     path = CACHE / "probe" / f"{kind}-{name}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f"{path.name}.{os.getpid()}")
+        new = path.with_name(f"{path.name}-{os.getpid()}")      # no dot: makers append suffixes of their own
         make(new)
         new.rename(path)
     return path
