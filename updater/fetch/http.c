@@ -507,9 +507,12 @@ static int result_failure(const Transfer *t, const char *name, TransferFault *re
         case CURLE_OUT_OF_MEMORY:
                 return fail_errno(why, -ENOMEM, WHY_HOST, "%s", name);
         default:
-                /* a server that wants a client certificate may say so only after the handshake */
+                /* A server that wants a client certificate may say so only after the handshake, and whether that is read
+                 * before its connection breaks is chance. */
                 if (strstr(text, "alert"))
                         return tls_failure(name, text, why);
+                if (t->reply.header_bytes == 0)
+                        *ret_fault = TRANSFER_UNREACHED;
                 return fail(why, -EAGAIN, WHY_NETWORK, "connection", "%s: %s", name, text);
         }
 }
