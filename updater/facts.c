@@ -236,7 +236,8 @@ int host_foresee(Host *h, Why *why)
         if (r < 0)
                 return r;
         recovery_decide(&h->journal, h->journal_lost, h->has_intent ? &h->intent : NULL, &facts, h->policy.attempts, &rec);
-        if (rec.reason == REASON_NONE || rec.reason == h->journal.reason)
+        /* that the reboot is still due is what the phase says already */
+        if (rec.reason == REASON_NONE || rec.reason == REASON_NEVER_REBOOTED || rec.reason == h->journal.reason)
                 return 0;
         message = strdup(rec.means);
         if (!message)

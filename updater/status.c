@@ -244,7 +244,7 @@ static Box draw_slot(const Host *h, SlotId s)
                 box_line(&b, 2, "serial   unknown");
         box_line(&b, 3, "verity   %.16s%s", f.roothash ? f.roothash : "-", f.roothash ? "..." : "");
         box_line(&b, 4, "entry    %s", f.entry ? f.entry->name : "-");
-        box_line(&b, 5, "kept     %s", when[0] ? when : "-");
+        box_line(&b, 5, "since    %s", when[0] ? when : "-");
         box_line(&b, 6, "boots    %s", f.entry && f.entry->is_oneshot ? "next, once" :
                                        f.entry && f.entry->is_default ? "by default" :
                                                                         "only when asked");

@@ -12,20 +12,21 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import sandbox
-from sandbox import BUILD, Host, MIB, boot_files, build, image, keygen
+from sandbox import BUILD, MIB, Host, esp_tree, image
 
 COLOUR = sys.stdout.isatty()
+WORK = None     # the demo's folder: commands run there, so that what is shown is short
 
 
 def chapter(text):
     print(f"\n\033[1m=== {text}\033[0m" if COLOUR else f"\n=== {text}", flush=True)
 
 
-def show(argv, expect=0, cwd=None):
+def show(argv, expect=0):
     """Runs a command as a person would see it; another exit code than expected ends the demo."""
-    print("$ " + shlex.join([Path(argv[0]).name] + [str(a) for a in argv[1:]]), flush=True)
-    r = subprocess.run([str(a) for a in argv], cwd=cwd, env={**os.environ, "GYBE_LIBEXEC": str(BUILD)})
+    here = f"{WORK}/"
+    print("$ " + shlex.join([Path(argv[0]).name] + [str(a).removeprefix(here) for a in argv[1:]]), flush=True)
+    r = subprocess.run([str(a) if n == 0 else str(a).removeprefix(here) for n, a in enumerate(argv)], cwd=WORK, env={**os.environ, "GYBE_LIBEXEC": str(BUILD)})
     if r.returncode != expect:
         sys.exit(f"demo: expected exit {expect}, got {r.returncode}")
     if expect:
@@ -61,13 +62,10 @@ def serve(folder, where):
 def release(work, feed, keys, img, serial):
     out = work / f"acl-{img.version}-x86_64.cosi"
     rel = BUILD / "gybe-release"
-    argv = [rel, "build", "--usr", img.usr, "--salt", img.salt, "--uuid", img.uuid, "--uki", img.uki, "--os-release", img.os_release]
-    for a in img.live:
-        argv += ["--addon", a]
-    for a in img.templates:
-        argv += ["--addon-template", a]
+    esp = esp_tree(img, img.dir / "esp")
     os.environ["SOURCE_DATE_EPOCH"] = "1790000000"
-    show(argv + ["-o", out])
+    show([rel, "build", "--usr", img.usr, "--salt", img.salt, "--uuid", img.uuid, "--esp", esp, "--os-release", img.os_release,
+          "-o", out])
     show([rel, "sign", "--key", keys / "release.pem", "--product", "azure-container-linux", "--channel", "stable", "--version",
           img.version, "--serial", serial, out])
     show([rel, "publish", "--feed", feed, "--key", keys / "release.pem", "--channel", "stable", out])
@@ -135,4 +133,5 @@ def story(work):
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="gybe-demo-") as d:
-        story(Path(d))
+        WORK = Path(d)
+        story(WORK)
