@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "base/url.h"
 
 #include <errno.h>
 
@@ -187,10 +188,9 @@ static int believe(Update *u, RoleId role, const Envelope *e, const char *what, 
 
 static char *feed_key(const Update *u, const char *index_url)
 {
-        _cleanup_(free_charp) char *redacted = NULL;
+        char redacted[512];
 
-        if (url_redact(index_url, &redacted) < 0)
-                return NULL;
+        url_redact(index_url, redacted, sizeof(redacted));
         return str_printf("%s %s", u->host.config.product ? u->host.config.product : "", redacted);
 }
 
@@ -343,6 +343,7 @@ static int read_release(Update *u, Why *why)
 
 static int find_cosi(Update *u, Why *why)
 {
+        char shown[512];
         int r = 0;
 
         if (u->offer.cosi_url) {
@@ -351,9 +352,11 @@ static int find_cosi(Update *u, Why *why)
                         return -ENOMEM;
         } else if (u->has_release)
                 r = url_sibling(u->offer.release_url, u->release.cosi.name, &u->cosi_url, why);
-        if (r >= 0)
-                r = url_redact(u->cosi_url, &u->source_text);
-        return r;
+        if (r < 0)
+                return r;
+        url_redact(u->cosi_url, shown, sizeof(shown));
+        u->source_text = strdup(shown);
+        return u->source_text ? 0 : -ENOMEM;
 }
 
 int update_admit(Update *u, Why *why)

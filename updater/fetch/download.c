@@ -4,7 +4,7 @@
  * is -EAGAIN with its sentence in Resource.last, and only resource_retry() decides what becomes of it. */
 
 #include "fetch/download.h"
-#include "fetch/url.h"
+#include "base/url.h"
 #include "base/str.h"
 
 #include <errno.h>

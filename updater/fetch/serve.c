@@ -10,7 +10,7 @@
 #include "fetch/download.h"
 #include "fetch/sandbox.h"
 #include "fetch/signature.h"
-#include "fetch/url.h"
+#include "base/url.h"
 #include "fetch/values.h"
 #include "base/digest.h"
 #include "base/fd.h"

@@ -2,6 +2,7 @@
 
 #include "source/source.h"
 #include "base/str.h"
+#include "base/url.h"
 
 #include <errno.h>
 
@@ -37,10 +38,9 @@ int request_offer(const char *release, Offer *ret, Why *why)
                 if (r < 0)
                         return r;
         } else {
-                _cleanup_(free_charp) char *shown = NULL;
+                char shown[256];
 
-                if (url_redact(release, &shown) < 0)
-                        return -ENOMEM;
+                url_redact(release, shown, sizeof(shown));
                 (void) fail(why, -EINVAL, WHY_USAGE, "usage", "%s: neither a .release.json nor a .cosi", shown);
                 return fail_hint(why, -EINVAL, "name a path or URL that ends in one of them");
         }

@@ -23,8 +23,6 @@ int url_sibling(const char *base, const char *relative, char **ret, Why *why); /
 int url_release_of_cosi(const char *cosi_url, char **ret);                     /* name.cosi -> name.release.json */
 bool url_is_cosi(const char *url);
 bool url_is_release(const char *url);
-/* For messages and history: without query, user and password. */
-int url_redact(const char *url, char **ret);
 int feed_index_url(const char *configured, char **ret); /* folder or index */
 
 /* The operator's words on the command line: RELEASE = path or URL of a .release.json or a .cosi. */

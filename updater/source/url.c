@@ -102,26 +102,6 @@ int url_release_of_cosi(const char *cosi_url, char **ret)
         return 0;
 }
 
-int url_redact(const char *url, char **ret)
-{
-        size_t n = name_length(url);
-        const char *host, *at;
-        char *out;
-
-        if (!is_url(url)) {
-                out = strdup(url);
-        } else {
-                host = strstr(url, "://") + 3;
-                at = memchr(host, '@', strcspn(host, "/?#"));
-                out = str_printf("%.*s%.*s%s", (int) (host - url), url, (int) (url + n - (at ? at + 1 : host)), at ? at + 1 : host,
-                                 url[n] == '?' ? "?..." : "");
-        }
-        if (!out)
-                return -ENOMEM;
-        *ret = out;
-        return 0;
-}
-
 int feed_index_url(const char *configured, char **ret)
 {
         size_t n = name_length(configured);

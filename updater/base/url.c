@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-#include "fetch/url.h"
+#include "base/url.h"
 #include "base/str.h"
 
 #include <stdio.h>
