@@ -254,12 +254,22 @@ typedef struct PeSummary PeSummary; /* bootloader/uki.h */
 /* What the firmware and shim of this machine would accept, from EFI variables below env's root. */
 typedef struct SecureBoot SecureBoot;
 
+/* The variables' contents, without attributes; absent ones empty. */
+typedef struct SecureBootVariables {
+        bool enabled;
+        Bytes db, dbx, mok, mokx, sbat_level;
+} SecureBootVariables;
+
+void secureboot_variables_done(SecureBootVariables *v);
+/* Pure; secureboot_open() reads the variables and calls it. */
+int secureboot_new(const SecureBootVariables *v, SecureBoot **ret, Why *why);
 int secureboot_open(const Env *env, SecureBoot **ret, Why *why);
 SecureBoot *secureboot_free(SecureBoot *sb);
 void secureboot_freep(SecureBoot **sb);
 bool secureboot_enabled(const SecureBoot *sb);
 /* One PE image: authenticode_sha256 is the digest the signature must cover, blobs are the PKCS#7 signatures found in it.
  * sbat is the text of its .sbat section ("" none). 0 accepted, and the accepting certificate's SHA-256 goes to
- * ret_signer ("" when accepted by hash); -EKEYREJECTED with a sentence otherwise. */
+ * ret_signer ("" when accepted by hash): the one in db or MokListRT that the signer leads to, the first of several.
+ * -EKEYREJECTED with a sentence otherwise. Answers also where Secure Boot is off. */
 int secureboot_check(const SecureBoot *sb, const char *what, const uint8_t authenticode_sha256[32],
                      const Bytes *blobs, size_t n_blobs, const char *sbat, char ret_signer[65], Why *why);
