@@ -106,6 +106,9 @@ typedef struct BootOps {
         int (*check)(Boot *b, int target_slot, const char *entry /* NULL: staged names */, const BootPlan *plan,
                      const char *roothash, Why *why);
 
+        /* A UKI (name ignored) or a file of its live addon folder, for reading. entry NULL: the staged names. Returns an fd. */
+        int (*open_file)(Boot *b, const char *entry, BootKind kind, const char *name, Why *why);
+
         /* Proof of the way back: one-shot supported, NVRAM writable (rewrites the default with the same value), old entry's
          * files have these digests (name -> digest pairs recorded at commit; may be NULL). Fills missing with one sentence for
          * each guarantee that could not be had and does not refuse by itself. */

@@ -250,3 +250,24 @@ int sd_check(Boot *boot, int target_slot, const char *entry, const BootPlan *pla
                 entry_addons_dir(entry, c.addons);
         return check_all(&c, roothash);
 }
+
+int sd_open_file(Boot *boot, const char *entry, BootKind kind, const char *name, Why *why)
+{
+        const char *uki = entry ? entry : ESP_STAGED;
+        _cleanup_(close_fdp) int entries = esp_dir(sd(boot)->esp.fd, ESP_ENTRIES), addons = -1;
+        char folder[ENTRY_ADDONS_MAX];
+        int fd;
+
+        if (entries < 0)
+                return fail_errno(why, entries, WHY_HOST, "%s on the ESP", ESP_ENTRIES);
+        if (kind == BOOT_UKI) {
+                fd = esp_open_file(entries, uki);
+                name = uki;
+        } else {
+                if (entry)
+                        entry_addons_dir(entry, folder);
+                addons = esp_dir(entries, entry ? folder : ESP_STAGED_D);
+                fd = addons < 0 ? addons : esp_open_file(addons, name);
+        }
+        return fd < 0 ? fail_errno(why, fd, WHY_HOST, "%s on the ESP", name) : fd;
+}

@@ -182,6 +182,7 @@ static const BootOps sdboot_ops = {
         .file_end = sd_file_end,
         .copy_carried = sd_copy_carried,
         .check = sd_check,
+        .open_file = sd_open_file,
         .prove_way_back = sd_prove_way_back,
         .write_intent = sd_write_intent,
         .remove_intent = sd_remove_intent,

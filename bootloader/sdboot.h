@@ -118,6 +118,7 @@ int sd_file_end(Boot *b, Why *why);
 int sd_copy_carried(Boot *b, const BootFile *file, Why *why);
 int sd_check(Boot *b, int target_slot, const char *entry, const BootPlan *plan, const char *roothash,
              Why *why);
+int sd_open_file(Boot *boot, const char *entry, BootKind kind, const char *name, Why *why);
 int sd_prove_way_back(Boot *b, int running_slot, const Json *files, char ***ret_missing, Why *why);
 int sd_write_intent(Boot *b, const char *json, Why *why);
 int sd_remove_intent(Boot *b, Why *why);

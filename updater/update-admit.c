@@ -284,9 +284,14 @@ static int judge(Update *u, Why *why)
                 .n_revoked_serials = t->n_revoked_serials,
                 .revoked_roothashes = t->revoked_roothashes,
         };
+        _cleanup_(free_charp) char *clock = NULL;
         unsigned flags = 0;
         int r;
 
+        if (release_clock_problem(&u->release, &host, &clock) == -ENOMEM)
+                return -ENOMEM;
+        if (clock)
+                update_say(u, "%s", clock);
         if (u->options.allow_downgrade)
                 flags |= JUDGE_ALLOW_DOWNGRADE;
         if (u->offer.explicit_ || u->options.version)

@@ -185,6 +185,8 @@ int update_arm(Update *u, Why *why)
         r = verify_target(u, why);
         if (r >= 0)
                 r = ops->check(u->host.boot, (int) update_target(u), NULL, &plan, j->roothash, why);
+        if (r >= 0)
+                r = update_check_staged_chain(u, &plan, why);
         if (r < 0)
                 return distrust_slot(u, r, why);
         if ((r = prove_way_back(u, why)) < 0 || (r = ops->next_name(u->host.boot, (int) update_target(u), name, why)) < 0)

@@ -406,30 +406,20 @@ static int read_esp(Stage *s, Why *why)
         return 0;
 }
 
-/* --- Secure Boot --- */
-
-static int check_secureboot(Stage *s, Why *why)
+/* What would take part in the boot: the UKI, live addons, and the target's template. */
+static int check_chain(Stage *s, Why *why)
 {
-        _cleanup_(secureboot_freep) SecureBoot *sb = NULL;
-        int r;
+        ChainFile files[RELEASE_BOOT_MAX];
+        size_t n = 0;
 
-        if (!(s->u->host.config.require & TRUST_SECUREBOOT))
-                return 0;
-        r = secureboot_open(s->u->env, &sb, why);
-        if (r < 0)
-                return r;
         for (size_t i = 0; i < s->n_files; i++) {
                 const StageFile *f = &s->files[i];
-                char signer[65];
+                const char *path = s->esp.files[f->at].path;
 
-                if (!f->is_pe || (f->kind == BOOT_ADDON_TEMPLATE && !is_target_template(s, s->esp.files[f->at].path)))
-                        continue;
-                r = secureboot_check(sb, s->esp.files[f->at].path, f->pe.authenticode_sha256, f->pe.signatures,
-                                     f->pe.n_signatures, f->pe.sbat ? f->pe.sbat : "", signer, why);
-                if (r < 0)
-                        return r;
+                if (f->is_pe && (f->kind != BOOT_ADDON_TEMPLATE || is_target_template(s, path)))
+                        files[n++] = (ChainFile){ .what = path, .is_uki = f->kind == BOOT_UKI, .pe = &f->pe };
         }
-        return 0;
+        return update_check_chain(s->u, files, n, why);
 }
 
 /* --- what will be written --- */
@@ -905,7 +895,7 @@ int update_fill_slot(Update *u, Why *why)
             (!u->has_release && ((r = synthesize_release(&s, why)) < 0 || (r = check_needed(&s, why)) < 0)) ||
             (r = check_agrees(&s, why)) < 0 || (r = read_gpt(&s, why)) < 0 || (r = check_spare(&s, why)) < 0 ||
             (r = read_esp(&s, why)) < 0 || (r = check_quarantine(&s, stage_uki(&s)->sha256, why)) < 0 ||
-            (r = check_secureboot(&s, why)) < 0 || (r = plan_boot(&s, why)) < 0 || (r = find_verity(&s, &hash_read, why)) < 0)
+            (r = check_chain(&s, why)) < 0 || (r = plan_boot(&s, why)) < 0 || (r = find_verity(&s, &hash_read, why)) < 0)
                 return r;
         if (!hash_read && s.container.has_ranges && !s.cosi.usr->inline_verity) {
                 Superblock discard = { .want = UINT64_MAX - VERITY_BLOCK };

@@ -76,6 +76,17 @@ int update_arm_rollback(Update *u, Why *why);
 /* Takes the armed entry back: one-shot, publication, intent, deadline. Leaves staged files. */
 int update_unarm(Update *u, Why *why);
 
+/* The Secure Boot chain (update-chain.c), where it is required: these PE files would be started by this machine's firmware,
+ * and the UKI has the signer of the one that runs. */
+typedef struct ChainFile {
+        const char *what;
+        bool is_uki;
+        const PeSummary *pe;
+} ChainFile;
+int update_check_chain(Update *u, const ChainFile *files, size_t n, Why *why);
+/* The same on what lies staged on the ESP. */
+int update_check_staged_chain(Update *u, const BootPlan *plan, Why *why);
+
 int update_fetch(Update *u, Why *why);      /* starts gybe-fetch once */
 int update_save(Update *u, Why *why);       /* the journal */
 /* One line of history about this update: event name, and more (may be NULL; borrowed). */
