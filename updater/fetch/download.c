@@ -138,7 +138,8 @@ static uint64_t pause_ms(const Resource *s, bool progressed)
         uint64_t ms = MIN((uint64_t) BACKOFF_MS << MIN(s->failures - 1, 16u), (uint64_t) BACKOFF_MAX_MS);
         uint8_t dice = 0;
 
-        (void) getrandom(&dice, sizeof(dice), GRND_NONBLOCK);
+        if (getrandom(&dice, sizeof(dice), GRND_NONBLOCK) < 0)
+                dice = 128; /* early boot: without jitter, in the middle */
         ms = progressed ? dice / 4u : ms / 2 + ms * dice / 512;
         return MAX(ms, s->retry_after_sec * 1000);
 }
