@@ -124,6 +124,8 @@ int feed_parse(const void *payload, size_t size, const char *what, Feed *ret, Wh
             (r = doc_time(&d, "expires", &f.expires)) < 0 || (r = read_channels(&d, &f)) < 0 ||
             (r = read_releases(&d, &f)) < 0)
                 return r;
+        if (f.issued > f.expires)
+                return doc_fail(&d, "expires", "is before issued");
         *ret = f;
         f = (Feed){ 0 };
         return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #undef NDEBUG
-#include "release/release.h"
+#include "release/test-kit.h"
 #include "base/str.h"
 
 #include <assert.h>
@@ -161,6 +161,13 @@ static void test_round_trip(void)
         assert(e.n_signatures == 2 && f.n_signatures == 0);
 }
 
+static int parse_envelope(const void *data, size_t size, Why *why)
+{
+        _cleanup_(envelope_done) Envelope value = { 0 };
+
+        return envelope_parse(data, size, "corpus", &value, why);
+}
+
 int main(void)
 {
         test_parse();
@@ -170,5 +177,6 @@ int main(void)
         test_records();
         test_pae();
         test_round_trip();
+        kit_corpus("envelope", parse_envelope);
         return 0;
 }

@@ -5,12 +5,13 @@
  * byte of them. */
 
 #include "release/release.h"
+#include "base/fd.h"
+#include "base/file.h"
 #include "base/str.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdio.h>
-
-#define KIT_KEYS_MAX 8u
 
 typedef struct KitKey {
         Key *key;
@@ -102,4 +103,25 @@ static inline char *kit_replace(const char *text, const char *from, const char *
                 fprintf(stderr, "\"%s\" does not occur\n", from);
         assert(at);
         return str_printf("%.*s%s%s", (int) (at - text), text, to, at + strlen(from));
+}
+
+/* Every input of a fuzz corpus keeps the promise of its name: "should-fail-..." is refused, the others are not. */
+static inline void kit_corpus(const char *kind, int (*parse)(const void *data, size_t size, Why *why))
+{
+        _cleanup_(free_charp) char *path = str_printf(GYBE_SOURCE_DIR "/integration-tests/fixtures/fuzz/%s", kind);
+        _cleanup_(close_fdp) int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_(strv_freep) char **names = NULL;
+
+        assert(dir >= 0 && dir_list(dir, ".", &names) >= 0 && strv_len(names) > 0);
+        for (char **n = names; *n; n++) {
+                _cleanup_(bytes_done) Bytes b = BYTES_NULL;
+                Why why = { 0 };
+                int r;
+
+                assert(file_read(dir, *n, ENVELOPE_MAX, &b) >= 0);
+                r = parse(b.data ? (const void *) b.data : "", b.size, &why);
+                if ((r < 0) != str_starts(*n, "should-fail-"))
+                        fprintf(stderr, "%s: %i %s\n", *n, r, why.text);
+                assert((r < 0) == str_starts(*n, "should-fail-"));
+        }
 }

@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/run.h"
 #include "base/str.h"
-#include "release/release.h"
+#include "release/test-kit.h"
 #include "release/sbat.h"
 #include "release/siglist.h"
 
@@ -563,10 +563,29 @@ static void test_lists(void)
         assert(siglist_each(hashes, sizeof(hashes), "db", count, &n, NULL) < 0);
 }
 
+/* The layout of fuzz-secureboot.c */
+static int parse_secureboot(const void *data, size_t size, Why *why)
+{
+        const uint8_t *p = data;
+        size_t n = (size_t) p[0] | (size_t) p[1] << 8;
+        Bytes blob = { (uint8_t *) p + 34 + n, size - 34 - n };
+        _cleanup_(secureboot_variables_done) SecureBootVariables v = { 0 };
+        _cleanup_(secureboot_freep) SecureBoot *sb = NULL;
+        char signer[65];
+        int r;
+
+        assert(size >= 34 + n && bytes_copy(&v.db, p + 34, n) >= 0);
+        if (n > 5 && memcmp(p + 34, "sbat,", 5) == 0)
+                return sbat_check("shim,4\n", (char *) v.db.data, "x", why);
+        r = secureboot_new(&v, &sb, why);
+        return r < 0 ? r : secureboot_check(sb, "x", p + 2, &blob, blob.size > 0, "", signer, why);
+}
+
 int main(void)
 {
         test_sbat();
         test_lists();
+        kit_corpus("secureboot", parse_secureboot);
         if (access(OPENSSL, X_OK) < 0 || access(SBSIGN, X_OK) < 0 || access(SBVERIFY, X_OK) < 0)
                 return printf("skipped: openssl and sbsigntool (sbsign, sbverify) are needed to sign an "
                               "image\n"),

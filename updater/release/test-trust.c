@@ -405,6 +405,13 @@ static void test_one_key_in_two_spellings(void)
         kit_key_done(&bound);
 }
 
+static int parse_root(const void *data, size_t size, Why *why)
+{
+        _cleanup_(root_done) Root value = { 0 };
+
+        return root_parse(data, size, "corpus", &value, why);
+}
+
 int main(void)
 {
         kit_key_make(&a, KEY_ECDSA_P384);
@@ -414,6 +421,7 @@ int main(void)
         test_root_good();
         test_root_spoiled();
         test_root_one_key_twice();
+        kit_corpus("root", parse_root);
         test_counting();
         test_verdict_names();
         test_algorithm_we_lack();

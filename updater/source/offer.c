@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
+/* An offer is a place to look at and what was claimed about it: by an operator's words, or by a verified feed. Nothing here
+ * believes the claim; the signed release has to agree with it later. */
+
 #include "source/source.h"
 #include "base/str.h"
 #include "base/url.h"
@@ -41,7 +44,8 @@ int request_offer(const char *release, Offer *ret, Why *why)
                 char shown[256];
 
                 url_redact(release, shown, sizeof(shown));
-                (void) fail(why, -EINVAL, WHY_USAGE, "usage", "%s: neither a .release.json nor a .cosi", shown);
+                (void) fail(why, -EINVAL, WHY_USAGE, "usage", "%s: neither a .release.json nor a .cosi",
+                            shown);
                 return fail_hint(why, -EINVAL, "name a path or URL that ends in one of them");
         }
         *ret = o;
@@ -52,9 +56,25 @@ int request_offer(const char *release, Offer *ret, Why *why)
 static const char *channel_version(const Feed *feed, const char *channel)
 {
         for (size_t i = 0; i < feed->n_channels; i++)
-                if (streq(feed->channels[i].channel, channel))
+                if (streq0(feed->channels[i].channel, channel))
                         return feed->channels[i].version;
         return NULL;
+}
+
+static int no_channel(const Feed *feed, const char *channel, Why *why)
+{
+        Str names = STR_NULL;
+        char *text;
+
+        for (size_t i = 0; i < feed->n_channels; i++)
+                str_addf(&names, "%s\"%s\"", i ? ", " : "", feed->channels[i].channel);
+        text = str_take(&names);
+        if (!text)
+                return -ENOMEM;
+        (void) fail(why, -ENOENT, WHY_POLICY, "wrong-channel", "feed: it has no channel \"%s\", only %.300s",
+                    channel ? channel : "", *text ? text : "none at all");
+        free(text);
+        return fail_hint(why, -ENOENT, "set channel in gybe.json to one of them");
 }
 
 static const FeedRelease *find_release(const Feed *feed, const char *version, const char *arch)
@@ -65,22 +85,24 @@ static const FeedRelease *find_release(const Feed *feed, const char *version, co
         return NULL;
 }
 
-int feed_offer(const Feed *feed, const char *index_url, const char *product, const char *channel, const char *arch,
-               const char *want_version, Offer *ret, Why *why)
+int feed_offer(const Feed *feed, const char *index_url, const char *product, const char *channel,
+               const char *arch, const char *want_version, Offer *ret, Why *why)
 {
         const char *version = want_version ? want_version : channel_version(feed, channel);
         _cleanup_(offer_done) Offer o = { .explicit_ = want_version != NULL };
         const FeedRelease *rel;
         int r;
 
-        if (!streq(feed->product, product))
-                return fail(why, -EINVAL, WHY_TRUST, "wrong-product", "feed: it is for product \"%s\", this host is \"%s\"",
-                            feed->product, product);
+        if (!streq0(feed->product, product))
+                return fail(why, -EINVAL, WHY_TRUST, "wrong-product",
+                            "feed: it is for product \"%s\", this host is \"%s\"", feed->product,
+                            product ? product : "unknown");
         if (!version)
-                return 0;
+                return no_channel(feed, channel, why);
         rel = find_release(feed, version, arch);
         if (!rel && want_version) {
-                (void) fail(why, -ENOENT, WHY_NETWORK, "no-such-version", "feed: it has no version \"%s\" for %s", version, arch);
+                (void) fail(why, -ENOENT, WHY_NETWORK, "no-such-version",
+                            "feed: it has no version \"%s\" for %s", version, arch);
                 return fail_hint(why, -ENOENT, "gybe-release inspect shows what a feed has");
         }
         if (!rel)

@@ -28,6 +28,8 @@ int feed_index_url(const char *configured, char **ret); /* folder or index */
 /* The operator's words on the command line: RELEASE = path or URL of a .release.json or a .cosi. */
 int request_offer(const char *release, Offer *ret, Why *why);
 
-/* A verified feed: the channel's version (or the wanted one) for this arch. 1 an offer, 0 nothing for us. */
+/* A verified feed: the channel's version (or the wanted one) for this arch. 1 an offer, 0 nothing for this arch in the
+ * channel; negative when the feed has no such channel (WHY_POLICY), no such wanted version, or is another product's. An offer
+ * of a wanted version is explicit. */
 int feed_offer(const Feed *feed, const char *index_url, const char *product, const char *channel, const char *arch,
                const char *want_version, Offer *ret, Why *why);

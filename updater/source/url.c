@@ -18,7 +18,8 @@ static bool is_url(const char *s)
         if (!p || p == s)
                 return false;
         for (; s < p; s++)
-                if (!(*s >= 'a' && *s <= 'z') && !(*s >= 'A' && *s <= 'Z') && !(*s >= '0' && *s <= '9') && !strchr("+-.", *s))
+                if (!(*s >= 'a' && *s <= 'z') && !(*s >= 'A' && *s <= 'Z') && !(*s >= '0' && *s <= '9') &&
+                    !strchr("+-.", *s))
                         return false;
         return true;
 }
@@ -46,10 +47,21 @@ bool url_is_release(const char *url)
         return name_ends(url, ".release.json");
 }
 
+/* The same characters spelled for a web server, in whole or in part: ".%2e/" climbs too. */
+static bool has_hidden_path(const char *s)
+{
+        static const char *const spellings[] = { "%2e", "%2f", "%5c", "%00" };
+
+        for (size_t i = 0; i < ELEMENTSOF(spellings); i++)
+                if (strcasestr(s, spellings[i]))
+                        return true;
+        return false;
+}
+
 /* Relative, forward slashes, no climbing, nothing a terminal or a URL parser could take for something else. */
 static bool is_plain_relative(const char *s)
 {
-        if (!*s || *s == '/' || is_url(s) || strlen(s) > URL_MAX)
+        if (!*s || *s == '/' || is_url(s) || strlen(s) > URL_MAX || has_hidden_path(s))
                 return false;
         for (const char *p = s; *p; p++)
                 if ((unsigned char) *p <= 0x20 || *p == 0x7f || strchr("\\?#", *p))
@@ -58,9 +70,6 @@ static bool is_plain_relative(const char *s)
                 size_t n = strcspn(p, "/");
 
                 if (n == 0 || (n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
-                        return false;
-                /* the same, spelled for a web server */
-                if (strncasecmp(p, "%2e", 3) == 0 || strcasestr(p, "%2f"))
                         return false;
                 p = p[n] ? p + n + 1 : NULL;
         }
@@ -74,7 +83,8 @@ int url_sibling(const char *base, const char *relative, char **ret, Why *why)
 
         if (!is_plain_relative(relative))
                 return fail(why, -EINVAL, WHY_TRUST, "bad-path",
-                            "%s: not a plain relative name; absolute names, \"..\" and queries are refused", relative);
+                            "%s: not a plain relative name; absolute names, \"..\" and queries are refused",
+                            relative);
         while (dir > 0 && base[dir - 1] != '/')
                 dir--;
         /* "https://host" has no folder; its siblings are below the root */
@@ -110,8 +120,8 @@ int feed_index_url(const char *configured, char **ret)
         if (name_ends(configured, ".json"))
                 url = strdup(configured);
         else
-                url = str_printf("%.*s%sindex.json%s", (int) n, configured, n > 0 && configured[n - 1] == '/' ? "" : "/",
-                                 configured + n);
+                url = str_printf("%.*s%sindex.json%s", (int) n, configured,
+                                 n > 0 && configured[n - 1] == '/' ? "" : "/", configured + n);
         if (!url)
                 return -ENOMEM;
         *ret = url;
