@@ -126,6 +126,7 @@ static int frame_window(const uint8_t *p, size_t n, uint64_t *ret)
         return 1;
 }
 
+/* A limit of this host; it contradicts nothing that was signed. */
 static int refuse_window(const Frames *f, uint64_t window, Why *why)
 {
         char text[32];
@@ -135,7 +136,7 @@ static int refuse_window(const Frames *f, uint64_t window, Why *why)
         else
                 (void) snprintf(text, sizeof(text), "%" PRIu64, window);
         return fail_hint(why,
-                         fail(why, -E2BIG, f->kind, "window",
+                         fail(why, -E2BIG, WHY_IMAGE, "window",
                               "%s: needs a zstd window of %s bytes, at most 2^%u is allowed "
                               "(image.maxWindowLog)",
                               f->image.path, text, f->window_log_max),
