@@ -146,10 +146,12 @@ static void name_slot(Build *b, unsigned slot, LayoutPart usr)
                       { usr + 1, b->ids[slot].hash_partuuid },
                       { usr + 2, b->ids[slot].sig_partuuid } };
 
+        layout_slot_ids(slot, &b->ids[slot]);
         for (size_t i = 0; i < ELEMENTSOF(names); i++) {
                 const BuildRegion *region = build_region(b, names[i].part);
 
-                (void) snprintf(names[i].id, 37, "%s", region ? region->part.partuuid : "");
+                if (region)
+                        (void) snprintf(names[i].id, 37, "%s", region->part.partuuid);
         }
 }
 

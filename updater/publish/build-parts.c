@@ -286,17 +286,6 @@ static int lay_out(Build *b, BuildRegion esp, Why *why)
         return 0;
 }
 
-static void name_slots(Build *b)
-{
-        for (unsigned slot = 0; slot < 2; slot++) {
-                LayoutPart usr = slot ? PART_USR_B : PART_USR_A;
-
-                (void) snprintf(b->ids[slot].data_partuuid, 37, "%s", layout_partuuid(usr));
-                (void) snprintf(b->ids[slot].hash_partuuid, 37, "%s", layout_partuuid(usr + 1));
-                (void) snprintf(b->ids[slot].sig_partuuid, 37, "%s", layout_partuuid(usr + 2));
-        }
-}
-
 static int check_usr(Build *b, Why *why)
 {
         if (b->usr.size % VERITY_BLOCK == 0)
@@ -316,7 +305,8 @@ int build_from_parts(Build *b, Why *why)
         for (LayoutPart i = 0; i < _PART_MAX; i++)
                 b->regions[i] = (BuildRegion){ .role = i, .fd = -1, .range = BYTE_RANGE_NULL };
         b->n_regions = _PART_MAX;
-        name_slots(b);
+        for (unsigned slot = 0; slot < 2; slot++)
+                layout_slot_ids(slot, &b->ids[slot]);
         r = open_image(b->o->usr, &b->usr_fd, &b->usr, why);
         if (r >= 0)
                 r = check_usr(b, why);

@@ -13,32 +13,32 @@
 
 #define DISK_ALIGN (UINT64_C(258048) * 512) /* what ACL rounds its images to */
 
-typedef enum TypeId { TYPE_ESP, TYPE_USR, TYPE_HASH, TYPE_SIG, TYPE_DATA, TYPE_ROOT, _TYPE_MAX } TypeId;
+typedef enum PartType { GUID_ESP, GUID_USR, GUID_HASH, GUID_SIG, GUID_DATA, GUID_ROOT, _GUID_MAX } PartType;
 
 /* x86_64, aarch64: the discoverable partitions of verity are per architecture */
-static const char *const types[_TYPE_MAX][2] = {
-        [TYPE_ESP] = { ESP_TYPE, ESP_TYPE },
-        [TYPE_USR] = { USR_TYPE, USR_TYPE },
-        [TYPE_HASH] = { "77ff5f63-e7b6-4633-acf4-1565b864c0e6", "6e11a4e7-fbca-4ded-b9e9-e1a512bb664e" },
-        [TYPE_SIG] = { "e7bb33fb-06cf-4e81-8273-e543b413e2e2", "c23ce4ff-44bd-4b00-b2d4-b41b3419e02a" },
-        [TYPE_DATA] = { "0fc63daf-8483-4772-8e79-3d69d8477de4", "0fc63daf-8483-4772-8e79-3d69d8477de4" },
-        [TYPE_ROOT] = { "4f68bce3-e8cd-4db1-96e7-fbcaf984b709", "b921b045-1df0-41c3-af44-4c6f280d3fae" },
+static const char *const types[_GUID_MAX][2] = {
+        [GUID_ESP] = { ESP_TYPE, ESP_TYPE },
+        [GUID_USR] = { USR_TYPE, USR_TYPE },
+        [GUID_HASH] = { "77ff5f63-e7b6-4633-acf4-1565b864c0e6", "6e11a4e7-fbca-4ded-b9e9-e1a512bb664e" },
+        [GUID_SIG] = { "e7bb33fb-06cf-4e81-8273-e543b413e2e2", "c23ce4ff-44bd-4b00-b2d4-b41b3419e02a" },
+        [GUID_DATA] = { "0fc63daf-8483-4772-8e79-3d69d8477de4", "0fc63daf-8483-4772-8e79-3d69d8477de4" },
+        [GUID_ROOT] = { "4f68bce3-e8cd-4db1-96e7-fbcaf984b709", "b921b045-1df0-41c3-af44-4c6f280d3fae" },
 };
 
 static const struct {
         const char *label, *partuuid;
-        TypeId type;
+        PartType type;
         uint64_t size, align;
 } parts[_PART_MAX] = {
-        [PART_ESP] = { "EFI-SYSTEM", NULL, TYPE_ESP, 192 * MIB, 2 * MIB },
-        [PART_USR_A] = { "USR-A", "7130c94a-213a-4e5a-8e26-6cce9662f132", TYPE_USR, GIB, 2 * MIB },
-        [PART_HASH_A] = { "HASH-A", "b736baf1-cdb4-4535-beba-ddaaa30ad7b7", TYPE_HASH, 9 * MIB, 2 * MIB },
-        [PART_HASH_SIG_A] = { "HASH-SIG-A", "3514648f-e3da-44ae-89ba-8d0552418f88", TYPE_SIG, MIB, MIB },
-        [PART_USR_B] = { "USR-B", "e03dd35c-7c2d-4a47-b3fe-27f15780a57c", TYPE_USR, GIB, 2 * MIB },
-        [PART_HASH_B] = { "HASH-B", "35bdf78b-c453-4661-98e6-f834f534ef5b", TYPE_HASH, 9 * MIB, 2 * MIB },
-        [PART_HASH_SIG_B] = { "HASH-SIG-B", "d8941eb2-f713-4bb6-b4ae-bd8350ca27d4", TYPE_SIG, MIB, MIB },
-        [PART_OEM] = { "OEM", NULL, TYPE_DATA, 128 * MIB, 2 * MIB },
-        [PART_ROOT] = { ROOT_LABEL, NULL, TYPE_ROOT, UINT64_C(4427776) * 512, 2 * MIB },
+        [PART_ESP] = { "EFI-SYSTEM", NULL, GUID_ESP, 192 * MIB, 2 * MIB },
+        [PART_USR_A] = { "USR-A", "7130c94a-213a-4e5a-8e26-6cce9662f132", GUID_USR, GIB, 2 * MIB },
+        [PART_HASH_A] = { "HASH-A", "b736baf1-cdb4-4535-beba-ddaaa30ad7b7", GUID_HASH, 9 * MIB, 2 * MIB },
+        [PART_HASH_SIG_A] = { "HASH-SIG-A", "3514648f-e3da-44ae-89ba-8d0552418f88", GUID_SIG, MIB, MIB },
+        [PART_USR_B] = { "USR-B", "e03dd35c-7c2d-4a47-b3fe-27f15780a57c", GUID_USR, GIB, 2 * MIB },
+        [PART_HASH_B] = { "HASH-B", "35bdf78b-c453-4661-98e6-f834f534ef5b", GUID_HASH, 9 * MIB, 2 * MIB },
+        [PART_HASH_SIG_B] = { "HASH-SIG-B", "d8941eb2-f713-4bb6-b4ae-bd8350ca27d4", GUID_SIG, MIB, MIB },
+        [PART_OEM] = { "OEM", NULL, GUID_DATA, 128 * MIB, 2 * MIB },
+        [PART_ROOT] = { ROOT_LABEL, NULL, GUID_ROOT, UINT64_C(4427776) * 512, 2 * MIB },
 };
 
 static uint64_t align_up(uint64_t n, uint64_t to)
@@ -51,9 +51,13 @@ const char *layout_label(LayoutPart part)
         return parts[part].label;
 }
 
-const char *layout_partuuid(LayoutPart part)
+void layout_slot_ids(unsigned slot, BootSlotIds *ret)
 {
-        return parts[part].partuuid;
+        LayoutPart usr = slot ? PART_USR_B : PART_USR_A;
+
+        (void) snprintf(ret->data_partuuid, sizeof(ret->data_partuuid), "%s", parts[usr].partuuid);
+        (void) snprintf(ret->hash_partuuid, sizeof(ret->hash_partuuid), "%s", parts[usr + 1].partuuid);
+        (void) snprintf(ret->sig_partuuid, sizeof(ret->sig_partuuid), "%s", parts[usr + 2].partuuid);
 }
 
 uint64_t layout_default_size(LayoutPart part)

@@ -5,6 +5,7 @@
  * constant PARTUUIDs that boot arguments depend on, default sizes. Ids that ACL leaves to chance are derived
  * from a seed, so that a build is reproducible. */
 
+#include "bootloader/bootloader.h"
 #include "publish/gptwrite.h"
 
 typedef enum LayoutPart {
@@ -26,7 +27,8 @@ typedef enum LayoutPart {
 #define LAYOUT_ALIGN (2u * MIB)
 
 const char *layout_label(LayoutPart part);
-const char *layout_partuuid(LayoutPart part); /* NULL: derived */
+/* slot 0 is A, 1 is B */
+void layout_slot_ids(unsigned slot, BootSlotIds *ret);
 uint64_t layout_default_size(LayoutPart part);
 /* Finds an ACL part by its label; _PART_MAX when it is none. */
 LayoutPart layout_part_of_label(const char *label);

@@ -384,8 +384,11 @@ static int check_listed(Check *c, Why *why)
         return 0;
 }
 
+/* ACL's constants, unless the COSI's own table says otherwise (1.0 and 1.1 have none). */
 static void name_slots(const Check *c, BootListFacts *facts)
 {
+        for (unsigned slot = 0; slot < 2; slot++)
+                layout_slot_ids(slot, &facts->ids[slot]);
         for (size_t i = 0; i < c->n_parts; i++) {
                 const Partition *p = &c->parts[i];
                 LayoutPart part = layout_part_of_label(p->label);
