@@ -9,8 +9,6 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/str.h"
-#include "publish/fsprobe.h"
-#include "publish/metadata.h"
 #include "publish/packages.h"
 
 #include <ctype.h>
@@ -81,132 +79,6 @@ int read_text_file(const char *path, size_t max, Bytes *ret, Why *why)
         int r = file_read(AT_FDCWD, path, max, ret);
 
         return r < 0 ? fail_errno(why, r, WHY_USAGE, "%s", path) : 0;
-}
-
-/* --- verity --- */
-
-static int parse_salt(const char *text, VerityParams *p, Why *why)
-{
-        size_t digits = strlen(text);
-
-        if (streq(text, "-")) /* as veritysetup: none */
-                digits = 0;
-        p->salt_size = digits / 2;
-        if (digits % 2 || p->salt_size > VERITY_SALT_MAX ||
-            hex_decode(digits ? text : "", p->salt, p->salt_size) < 0)
-                return fail(why, -EINVAL, WHY_USAGE, "salt",
-                            "--salt %s: not an even number of hex digits, at most %u bytes, or \"-\"", text,
-                            VERITY_SALT_MAX);
-        return 0;
-}
-
-static int choose_params(const ByteRange *usr, const char *salt, const char *uuid, unsigned workers,
-                         Meter *meter, VerityParams *ret, Why *why)
-{
-        VerityParams p = { .data_blocks = usr->size / VERITY_BLOCK }, given = { 0 };
-        uint8_t content[32];
-        int r = 0;
-
-        if (!salt || !uuid) {
-                meter_begin(meter, "content", usr->size);
-                r = tree_content_digest(usr, workers, meter, content, why);
-                meter_end(meter);
-                if (r < 0)
-                        return r;
-                tree_derive_params(content, &p);
-        }
-        if (salt) {
-                r = parse_salt(salt, &given, why);
-                if (r < 0)
-                        return r;
-                memcpy(p.salt, given.salt, sizeof(p.salt));
-                p.salt_size = given.salt_size;
-        }
-        if (uuid && uuid_parse_text(uuid, p.uuid) < 0)
-                return fail(why, -EINVAL, WHY_USAGE, "uuid", "--uuid %s: no UUID", uuid);
-        *ret = p;
-        return r;
-}
-
-static int make_tree(const ByteRange *usr, const VerityParams *params, unsigned workers, int fd, Meter *meter,
-                     char ret_roothash[65], Why *why)
-{
-        uint8_t root[VERITY_ROOT_SIZE];
-        int r;
-
-        meter_begin(meter, "verity tree", usr->size);
-        r = tree_write(usr, params, workers, fd, meter, root, why);
-        meter_end(meter);
-        if (r >= 0)
-                hex_encode(root, sizeof(root), ret_roothash);
-        return r;
-}
-
-int build_verity(Build *b, Why *why)
-{
-        Pack temp = PACK_NULL;
-        int r = choose_params(&b->usr, b->o->salt, b->o->uuid, b->o->workers, b->meter, &b->params, why);
-
-        if (r >= 0)
-                r = pack_open(b->work_dir, &temp, why);
-        if (r < 0)
-                return r;
-        b->hash_fd = temp.fd;
-        r = make_tree(&b->usr, &b->params, b->o->workers, b->hash_fd, b->meter, b->roothash, why);
-        return r < 0 ? r : range_of_fd(b->hash_fd, "hash tree", &b->hash, why);
-}
-
-static Json *verity_json(const char *roothash, const VerityParams *p, uint64_t hash_size)
-{
-        Json *j = json_new_object();
-        char salt[2 * VERITY_SALT_MAX + 1], uuid[37];
-
-        hex_encode(p->salt, p->salt_size, salt);
-        uuid_format_text(p->uuid, uuid);
-        json_set_str(j, "roothash", roothash);
-        json_set_str(j, "salt", salt);
-        json_set_str(j, "uuid", uuid);
-        json_set_u64(j, "dataSize", p->data_blocks * VERITY_BLOCK);
-        json_set_u64(j, "hashSize", hash_size);
-        return j;
-}
-
-int publish_verity(const char *usr, const char *salt, const char *uuid, const char *tree, unsigned workers,
-                   Meter *meter, Json **ret, Why *why)
-{
-        _cleanup_(close_fdp) int fd = open(usr, O_RDONLY | O_CLOEXEC), tree_fd = -1;
-        VerityParams params;
-        ByteRange range;
-        char roothash[65];
-        uint64_t hash_size = 0;
-        int r;
-
-        if (fd < 0)
-                return fail_errno(why, -errno, WHY_USAGE, "%s", usr);
-        r = range_of_fd(fd, usr, &range, why);
-        if (r < 0)
-                return r;
-        if (range.size == 0 || range.size % VERITY_BLOCK)
-                return fail_hint(why,
-                                 fail(why, -EINVAL, WHY_USAGE, "usr-size",
-                                      "%s: %" PRIu64 " bytes are not a positive multiple of %u", usr,
-                                      range.size, VERITY_BLOCK),
-                                 "pad it: truncate -s %%%u %s", VERITY_BLOCK, usr);
-        if (tree) {
-                tree_fd = open(tree, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-                if (tree_fd < 0)
-                        return fail_errno(why, -errno, WHY_USAGE, "%s", tree);
-        }
-        r = choose_params(&range, salt, uuid, workers, meter, &params, why);
-        if (r >= 0)
-                r = make_tree(&range, &params, workers, tree_fd, meter, roothash, why);
-        if (r >= 0)
-                r = verity_hash_size(params.data_blocks, &hash_size);
-        if (r < 0)
-                return r;
-        *ret = verity_json(roothash, &params, hash_size);
-        json_set_str(*ret, "schema", "gybe.verity/1");
-        return 0;
 }
 
 /* --- checks --- */
@@ -313,154 +185,6 @@ static int compress_regions(Build *b, Pack *pack, int gpt_fd, Why *why)
         return r < 0 ? fail_errno(why, r, WHY_HOST, "regions") : pack_compress(pack, b->meter, why);
 }
 
-/* --- description --- */
-
-static const char *mount_point_of(const Build *b, LayoutPart role)
-{
-        switch (role) {
-        case PART_ESP:
-                return b->o->esp_mount ?: "/boot";
-        case PART_USR_A:
-                return "/usr";
-        case PART_OEM:
-                return "/oem";
-        case PART_ROOT:
-                return "/";
-        default:
-                return NULL;
-        }
-}
-
-static int probe_region(const Build *b, const BuildRegion *region, FsFacts *ret, Why *why)
-{
-        size_t n = (size_t) MIN(region->range.size, (uint64_t) FS_PROBE_SIZE);
-        _cleanup_(bytes_done) Bytes head = { calloc(1, FS_PROBE_SIZE), n };
-        uint8_t derived[16], seed[32];
-        bool zero = false;
-        int r;
-
-        if (!head.data)
-                return fail_errno(why, -ENOMEM, WHY_HOST, "file system probe");
-        r = range_read(&region->range, 0, head.data, n, &zero, why);
-        if (r < 0)
-                return r;
-        fs_probe(head.data, n, ret);
-        if (region->role != PART_USR_A)
-                return 0;
-        if (b->o->fs_type && *b->o->fs_type)
-                (void) snprintf(ret->type, sizeof(ret->type), "%s", b->o->fs_type);
-        if (b->o->fs_uuid && *b->o->fs_uuid)
-                (void) snprintf(ret->uuid, sizeof(ret->uuid), "%s", b->o->fs_uuid);
-        if (!*ret->type)
-                return fail_hint(why,
-                                 fail(why, -EINVAL, WHY_USAGE, "fs-type", "%s: no known file system in it",
-                                      region->range.what),
-                                 "name it with --fs-type");
-        if (!*ret->uuid) {
-                r = hex_decode(b->roothash, seed, sizeof(seed));
-                uuid_derive("gybe fs uuid", seed, sizeof(seed), derived);
-                uuid_format_text(derived, ret->uuid);
-        }
-        return r;
-}
-
-static const CosiImage *packed_image(const Build *b, const Pack *pack, LayoutPart role)
-{
-        for (size_t i = 0; i < b->n_regions; i++)
-                if (b->regions[i].role == role)
-                        return &pack->regions[i + 1].cosi.image; /* the GPT is region 0 */
-        return NULL;
-}
-
-static int add_filesystem(Build *b, const Pack *pack, size_t i, Cosi *cosi, Why *why)
-{
-        const BuildRegion *region = &b->regions[i];
-        const char *mount_point = mount_point_of(b, region->role);
-        CosiFilesystem *fs = &cosi->filesystems[cosi->n_filesystems];
-        FsFacts facts = { 0 };
-        int r;
-
-        if (!mount_point)
-                return 0;
-        r = probe_region(b, region, &facts, why);
-        if (r < 0)
-                return r;
-        if (!*facts.type || !*facts.uuid)
-                return 0; /* a blank partition */
-        fs->image = pack->regions[i + 1].cosi.image;
-        fs->mount_point = strdup(mount_point);
-        fs->fs_type = strdup(facts.type);
-        fs->fs_uuid = strdup(facts.uuid);
-        cosi->n_filesystems++;
-        if (!fs->mount_point || !fs->fs_type || !fs->fs_uuid)
-                return fail_errno(why, -ENOMEM, WHY_HOST, "metadata");
-        (void) snprintf(fs->part_type, sizeof(fs->part_type), "%s", region->part.type);
-        if (region->role == PART_USR_A) {
-                fs->has_verity = true;
-                fs->verity = *packed_image(b, pack, PART_HASH_A);
-                (void) snprintf(fs->roothash, sizeof(fs->roothash), "%s", b->roothash);
-        }
-        return 0;
-}
-
-static int describe(Build *b, const Pack *pack, Cosi *cosi, Why *why)
-{
-        int r = 0;
-
-        cosi->lba_size = b->lba_size;
-        (void) snprintf(cosi->arch, sizeof(cosi->arch), "%s", b->arch);
-        cosi->os_release = strdup(b->os_release);
-        cosi->packages = b->packages ? json_ref(b->packages) : NULL;
-        cosi->regions = calloc(pack->n_regions, sizeof(*cosi->regions));
-        cosi->filesystems = calloc(_PART_MAX, sizeof(*cosi->filesystems));
-        if (!cosi->os_release || !cosi->regions || !cosi->filesystems)
-                return fail_errno(why, -ENOMEM, WHY_HOST, "metadata");
-        for (size_t i = 0; i < pack->n_regions; i++) {
-                cosi->regions[cosi->n_regions++] = pack->regions[i].cosi;
-                cosi->max_window_log = MAX(cosi->max_window_log, pack->regions[i].window_log);
-        }
-        for (size_t i = 0; r >= 0 && i < b->n_regions; i++)
-                r = add_filesystem(b, pack, i, cosi, why);
-        return r;
-}
-
-/* .uname, else what vmlinuz-<version>.efi says */
-static char *kernel_of(const BootListFile *uki)
-{
-        const char *name = strrchr(uki->path, '/') ? strrchr(uki->path, '/') + 1 : uki->path;
-
-        if (uki->pe.uname && *uki->pe.uname)
-                return strdup(uki->pe.uname);
-        if (str_starts(name, "vmlinuz-") && str_ends_fold(name, ".efi"))
-                return strndup(name + 8, strlen(name) - 12);
-        return strdup("");
-}
-
-/* The id names the content: a UUID from the metadata without it, unless the engineer gave one. */
-static int format_metadata(Build *b, const Cosi *cosi, char **ret, Why *why)
-{
-        const char *esp_mount = b->o->esp_mount ?: "/boot";
-        _cleanup_(free_charp) char *kernel = kernel_of(b->boot.uki), *text = NULL;
-        _cleanup_(free_charp) char *path =
-                str_printf("%s/%s", streq(esp_mount, "/") ? "" : esp_mount, b->boot.uki->path);
-        MetadataBoot boot = { path, kernel, b->boot.uki->pe.cmdline ?: "" };
-        uint8_t id[16];
-        char id_text[37] = "";
-        int r;
-
-        if (!kernel || !path)
-                return fail_errno(why, -ENOMEM, WHY_HOST, "metadata");
-        r = metadata_format(cosi, b->disk_size, &boot, "", &text);
-        if (r < 0)
-                return fail_errno(why, r, WHY_HOST, "metadata");
-        uuid_derive("gybe cosi id", (const uint8_t *) text, strlen(text), id);
-        if (b->o->id && uuid_parse_text(b->o->id, id) < 0)
-                return fail(why, -EINVAL, WHY_USAGE, "id", "--id %s: no UUID", b->o->id);
-        uuid_format_text(id, id_text);
-        r = metadata_format(cosi, b->disk_size, &boot, id_text, ret);
-        return r < 0 ? fail_errno(why, r, WHY_HOST, "metadata") : 0;
-}
-
 /* By the reader that hosts use. */
 static int check_metadata(const Build *b, const char *metadata, Why *why)
 {
@@ -521,9 +245,9 @@ static int pack_everything(Build *b, Json **ret, Why *why)
         if (r >= 0)
                 r = compress_regions(b, &pack, gpt_fd, why);
         if (r >= 0)
-                r = describe(b, &pack, &cosi, why);
+                r = build_describe(b, &pack, &cosi, why);
         if (r >= 0)
-                r = format_metadata(b, &cosi, &metadata, why);
+                r = build_format_metadata(b, &cosi, &metadata, why);
         if (r >= 0)
                 r = check_metadata(b, metadata, why);
         if (r >= 0)

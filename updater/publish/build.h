@@ -62,5 +62,11 @@ int build_scan_esp(Build *b, const ByteRange *esp, Why *why);
  */
 int build_verity(Build *b, Why *why);
 
+/* {roothash, salt, uuid, dataSize, hashSize} */
+Json *verity_json(const char *roothash, const VerityParams *p, uint64_t hash_size);
+/* Packed regions -> a Cosi (its strings owned, cosi_done() it) -> the text of metadata.json. */
+int build_describe(Build *b, const Pack *pack, Cosi *cosi, Why *why);
+int build_format_metadata(Build *b, const Cosi *cosi, char **ret, Why *why);
+
 int build_from_parts(Build *b, Why *why);
 int build_from_disk(Build *b, Why *why);

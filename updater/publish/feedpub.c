@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "publish/filecopy.h"
 #include "publish/keys.h"
 
 #include <errno.h>
@@ -19,7 +20,6 @@
 
 #define INDEX_NAME      "index.json"
 #define RELEASE_SUFFIX  ".release.json"
-#define COPY_CHUNK      (1u * MIB)
 #define NAME_LENGTH_MAX 200u /* with suffixes still a file name everywhere */
 
 typedef struct FeedPub {
@@ -62,61 +62,6 @@ static bool name_is_plain(const char *name)
 
 /* --- files --- */
 
-/* 1 both hold the same bytes */
-static int same_bytes(int a, int b)
-{
-        _cleanup_(bytes_done) Bytes x = { malloc(COPY_CHUNK), 0 }, y = { malloc(COPY_CHUNK), 0 };
-        struct stat sa, sb;
-
-        if (!x.data || !y.data)
-                return -ENOMEM;
-        if (fstat(a, &sa) < 0 || fstat(b, &sb) < 0)
-                return -errno;
-        if (sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino)
-                return 1;
-        if (sa.st_size != sb.st_size)
-                return 0;
-        for (uint64_t at = 0;; at += COPY_CHUNK) {
-                ssize_t n = fd_pread_full(a, x.data, COPY_CHUNK, at),
-                        m = fd_pread_full(b, y.data, COPY_CHUNK, at);
-
-                if (n < 0 || m < 0)
-                        return n < 0 ? (int) n : (int) m;
-                if (n != m || memcmp(x.data, y.data, (size_t) n) != 0)
-                        return 0;
-                if (n == 0)
-                        return 1;
-        }
-}
-
-static int copy_file(FeedPub *f, int from, const char *name, uint64_t size)
-{
-        _cleanup_(free_charp) char *tmp = str_printf("%s.new~", name);
-        _cleanup_(close_fdp) int to = -1;
-        int r = 0;
-
-        if (!tmp)
-                return -ENOMEM;
-        to = openat(f->dir_fd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-        if (to < 0 || lseek(from, 0, SEEK_SET) < 0)
-                return -errno;
-        meter_begin(f->meter, name, size);
-        for (uint64_t at = 0; r >= 0 && at < size; at += COPY_CHUNK) {
-                uint64_t n = MIN(size - at, (uint64_t) COPY_CHUNK);
-
-                r = file_copy_bytes(from, to, n);
-                meter_add(f->meter, n, 0);
-        }
-        meter_end(f->meter);
-        if (r >= 0 && fsync(to) < 0)
-                r = -errno;
-        if (r >= 0 && renameat(f->dir_fd, tmp, f->dir_fd, name) < 0)
-                r = -errno;
-        if (r < 0)
-                (void) unlinkat(f->dir_fd, tmp, 0);
-        return r < 0 ? r : fsync(f->dir_fd) < 0 ? -errno : 0;
-}
-
 /* Into the feed, unless it is there already. */
 static int bring_file(FeedPub *f, const char *source, const char *name, Why *why)
 {
@@ -127,9 +72,9 @@ static int bring_file(FeedPub *f, const char *source, const char *name, Why *why
         if (from < 0 || fstat(from, &st) < 0)
                 return fail_errno(why, -errno, WHY_USAGE, "%s", source);
         there = openat(f->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        r = there >= 0 ? same_bytes(from, there) : 0;
+        r = there >= 0 ? file_same_bytes(from, there) : 0;
         if (r == 0) {
-                r = copy_file(f, from, name, (uint64_t) st.st_size);
+                r = file_copy_into(from, f->dir_fd, name, (uint64_t) st.st_size, f->meter);
                 json_add_str(f->copied, name);
         }
         return r < 0 ? fail_errno(why, r, WHY_HOST, "%s/%s", f->o->dir, name) : 0;

@@ -4,13 +4,11 @@
  * size and metadata, its GPT, every image's digest by decompressing it, the hash tree computed again from /usr, the published
  * tree byte by byte, the boot files and the addons in them. The first fault is the answer. */
 
-#include "publish/publish.h"
+#include "publish/verify.h"
 #include "base/fd.h"
 #include "base/str.h"
-#include "publish/cosiview.h"
 #include "publish/gptwrite.h"
 #include "publish/layout.h"
-#include "publish/range.h"
 #include "publish/siblings.h"
 
 #include <errno.h>
@@ -19,22 +17,7 @@
 
 #define GPT_MAX (4u * MIB)
 
-typedef struct Check {
-        const Env *env;
-        const VerifyOptions *o;
-        Meter *meter;
-        CosiView view;
-        TrustAnchor anchor;
-        TrustVerdict verdict;
-        Release release;
-        Partition *parts;
-        size_t n_parts;
-        int tree_fd; /* computed from /usr */
-        const CosiRegion *sig;
-        char **warnings;
-} Check;
-
-static void check_done(Check *c)
+static void check_done(Verification *c)
 {
         cosi_view_done(&c->view);
         trust_anchor_done(&c->anchor);
@@ -45,12 +28,6 @@ static void check_done(Check *c)
         strv_freep(&c->warnings);
 }
 
-static int refuse(Why *why, const char *code, const char *what, const char *found, const char *expected)
-{
-        return fail(why, -EBADMSG, WHY_TRUST, code, "%s: the COSI has %s, the release says %s", what, found,
-                    expected);
-}
-
 static int refuse_number(Why *why, const char *what, uint64_t found, uint64_t expected)
 {
         return fail(why, -EBADMSG, WHY_TRUST, "size",
@@ -59,7 +36,7 @@ static int refuse_number(Why *why, const char *what, uint64_t found, uint64_t ex
 
 /* --- signatures --- */
 
-static int open_roots(Check *c, Why *why)
+static int open_roots(Verification *c, Why *why)
 {
         uint64_t now = env_now(c->env);
 
@@ -81,7 +58,7 @@ static int open_roots(Check *c, Why *why)
         return 0;
 }
 
-static int judge_release(Check *c, Why *why)
+static int judge_release(Verification *c, Why *why)
 {
         const Release *r = &c->release;
         ReleaseHost host = { .product = r->product,
@@ -95,7 +72,7 @@ static int judge_release(Check *c, Why *why)
         return release_judge(r, &host, JUDGE_EXPLICIT, why);
 }
 
-static int check_release(Check *c, const char *url, Why *why)
+static int check_release(Verification *c, const char *url, Why *why)
 {
         _cleanup_(envelope_done) Envelope e = { 0 };
         int r = fetch_envelope(c->view.fetch, url, &e, NULL, why);
@@ -113,7 +90,7 @@ static int check_release(Check *c, const char *url, Why *why)
 
 /* --- metadata and GPT --- */
 
-static int check_usr_fields(Check *c, Why *why)
+static int check_usr_fields(Verification *c, Why *why)
 {
         const CosiFilesystem *usr = c->view.cosi.usr;
         const Release *r = &c->release;
@@ -121,7 +98,7 @@ static int check_usr_fields(Check *c, Why *why)
         if (!usr->has_verity)
                 return fail(why, -EBADMSG, WHY_TRUST, "no-verity", "/usr has no verity in the COSI");
         if (!streq(usr->roothash, r->usr.roothash))
-                return refuse(why, "roothash", "root hash", usr->roothash, r->usr.roothash);
+                return refuse_text(why, "roothash", "root hash", usr->roothash, r->usr.roothash);
         if (usr->image.uncompressed_size != r->usr.data_size)
                 return refuse_number(why, "bytes of /usr", usr->image.uncompressed_size, r->usr.data_size);
         if (!usr->inline_verity && usr->verity.uncompressed_size != r->usr.hash_size)
@@ -130,7 +107,7 @@ static int check_usr_fields(Check *c, Why *why)
         return 0;
 }
 
-static int check_metadata(Check *c, const char *url, Why *why)
+static int check_metadata(Verification *c, const char *url, Why *why)
 {
         const Release *r = &c->release;
         int e = fetch_cosi_open(c->view.fetch, url, r->cosi.size, &c->view.file, why);
@@ -141,17 +118,17 @@ static int check_metadata(Check *c, const char *url, Why *why)
                 return e;
         /* bytes first: nothing is parsed before its digest is known to be the signed one */
         if (!streq(c->view.metadata_sha384, r->cosi.metadata_sha384))
-                return refuse(why, "metadata-digest", "SHA-384 of metadata.json", c->view.metadata_sha384,
-                              r->cosi.metadata_sha384);
+                return refuse_text(why, "metadata-digest", "SHA-384 of metadata.json",
+                                   c->view.metadata_sha384, r->cosi.metadata_sha384);
         e = cosi_view_parse(&c->view, WHY_TRUST, why);
         if (e < 0)
                 return e;
         if (!streq(c->view.cosi.arch, r->arch))
-                return refuse(why, "arch", "architecture", c->view.cosi.arch, r->arch);
+                return refuse_text(why, "arch", "architecture", c->view.cosi.arch, r->arch);
         return check_usr_fields(c, why);
 }
 
-static int check_gpt(Check *c, Why *why)
+static int check_gpt(Verification *c, Why *why)
 {
         const Cosi *cosi = &c->view.cosi;
         _cleanup_(bytes_done) Bytes region = BYTES_NULL;
@@ -168,172 +145,6 @@ static int check_gpt(Check *c, Why *why)
                 r = gpt_parse_region(region.data, region.size, cosi->lba_size, c->parts, &c->n_parts, why);
         if (r >= 0)
                 r = cosi_check_gpt(cosi, c->parts, c->n_parts, WHY_TRUST, &c->sig, why);
-        return r;
-}
-
-/* --- images --- */
-
-/* What flows by is counted; /usr also goes into a tree, the tree is compared with ours. */
-typedef struct Flow {
-        Check *check;
-        Verity *verity; /* /usr */
-        int compare_fd; /* hash tree: what it must be; -1 */
-        uint64_t at;
-} Flow;
-
-static int flow_compare(Flow *f, const uint8_t *data, size_t size, Why *why)
-{
-        uint8_t ours[65536];
-
-        for (size_t done = 0; done < size;) {
-                size_t n = MIN(size - done, sizeof(ours));
-                ssize_t got = fd_pread_full(f->compare_fd, ours, n, f->at + done);
-
-                if (got < 0)
-                        return fail_errno(why, (int) got, WHY_HOST, "hash tree");
-                if ((size_t) got != n || memcmp(ours, data + done, n) != 0)
-                        return fail(why, -EBADMSG, WHY_TRUST, "tree",
-                                    "hash tree: differs from the one computed from /usr, salt and UUID near "
-                                    "byte %" PRIu64,
-                                    f->at + done);
-                done += n;
-        }
-        return 0;
-}
-
-static int flow_data(void *ctx, const void *data, size_t size, Why *why)
-{
-        Flow *f = ctx;
-        int r = 0;
-
-        for (size_t at = 0; r >= 0 && f->verity && at < size; at += VERITY_BLOCK)
-                r = verity_add(f->verity, (const uint8_t *) data + at);
-        if (r < 0)
-                return fail_errno(why, r, WHY_HOST, "hash tree");
-        if (f->compare_fd >= 0)
-                r = flow_compare(f, data, size, why);
-        f->at += size;
-        meter_add(f->check->meter, size, 0);
-        return r;
-}
-
-static int flow_zero(void *ctx, uint64_t size, Why *why)
-{
-        static const uint8_t zeroes[65536];
-        Flow *f = ctx;
-        int r = f->verity ? verity_add_zero(f->verity, size / VERITY_BLOCK) : 0;
-
-        if (r < 0)
-                return fail_errno(why, r, WHY_HOST, "hash tree");
-        for (uint64_t done = 0; f->compare_fd >= 0 && done < size;
-             done += MIN(size - done, (uint64_t) sizeof(zeroes))) {
-                r = flow_compare(f, zeroes, (size_t) MIN(size - done, (uint64_t) sizeof(zeroes)), why);
-                if (r < 0)
-                        return r;
-                f->at += MIN(size - done, (uint64_t) sizeof(zeroes));
-        }
-        if (f->compare_fd < 0)
-                f->at += size;
-        meter_add(f->check->meter, size, 0);
-        return 0;
-}
-
-static int stream_image(Check *c, const CosiImage *image, Flow *flow, Why *why)
-{
-        FetchSink sink = { flow_data, flow_zero, flow };
-        const char *name = strrchr(image->path, '/') + 1;
-        int r;
-
-        meter_begin(c->meter, name, image->uncompressed_size);
-        r = fetch_member(c->view.fetch, image, COSI_WINDOW_LIMIT, WHY_TRUST, &sink, why);
-        meter_end(c->meter);
-        return r;
-}
-
-static int tree_emit(void *ctx, uint64_t offset, const uint8_t block[VERITY_BLOCK])
-{
-        return fd_pwrite_full(((Check *) ctx)->tree_fd, block, VERITY_BLOCK, offset);
-}
-
-/* Salt and UUID are the release's; where it does not say the UUID, the superblock's. */
-static int choose_params(Check *c, VerityParams *ret, Why *why)
-{
-        const Release *r = &c->release;
-        VerityParams p = { .data_blocks = r->usr.data_size / VERITY_BLOCK,
-                           .salt_size = strlen(r->usr.salt) / 2 };
-        int e = 0;
-
-        if (p.salt_size > VERITY_SALT_MAX || hex_decode(r->usr.salt, p.salt, p.salt_size) < 0)
-                return fail(why, -EBADMSG, WHY_TRUST, "salt",
-                            "the release's salt is no hex of at most 256 bytes");
-        if (*r->usr.uuid) {
-                e = uuid_parse_text(r->usr.uuid, p.uuid);
-        } else {
-                e = cosi_view_verity(&c->view, WHY_TRUST, why);
-                memcpy(p.uuid, c->view.verity.uuid, sizeof(p.uuid));
-        }
-        if (e >= 0)
-                *ret = p;
-        return e;
-}
-
-/* An inline tree follows the data in the same image; its root is what counts, and that follows from the data. */
-static int check_usr(Check *c, Why *why)
-{
-        const CosiFilesystem *usr = c->view.cosi.usr;
-        _cleanup_(verity_freep) Verity *verity = NULL;
-        Flow flow = { .check = c, .compare_fd = -1 };
-        VerityParams params;
-        uint8_t root[VERITY_ROOT_SIZE];
-        char hex[2 * VERITY_ROOT_SIZE + 1];
-        int r;
-
-        if (usr->inline_verity)
-                return fail(why, -EOPNOTSUPP, WHY_IMAGE, "inline-verity",
-                            "/usr: an inline hash tree cannot be verified here; hosts read it back after "
-                            "writing");
-        r = choose_params(c, &params, why);
-        if (r >= 0)
-                r = c->tree_fd = bytes_as_file(&BYTES_NULL, why);
-        if (r >= 0)
-                r = verity_new(&params, tree_emit, c, &verity);
-        if (r < 0)
-                return fail_errno(why, r, WHY_HOST, "hash tree");
-        flow.verity = verity;
-        r = stream_image(c, &usr->image, &flow, why);
-        if (r >= 0)
-                r = verity_finish(verity, root);
-        if (r < 0)
-                return fail_errno(why, r, WHY_HOST, "hash tree");
-        hex_encode(root, sizeof(root), hex);
-        if (!streq(hex, c->release.usr.roothash))
-                return refuse(why, "roothash", "/usr: root hash", hex, c->release.usr.roothash);
-        flow = (Flow){ .check = c, .compare_fd = c->tree_fd };
-        return stream_image(c, &usr->verity, &flow, why);
-}
-
-static bool is_checked_elsewhere(const Cosi *cosi, const CosiImage *image)
-{
-        return streq(image->path, cosi->usr->image.path) || streq(image->path, cosi->usr->verity.path);
-}
-
-static int check_images(Check *c, Why *why)
-{
-        const Cosi *cosi = &c->view.cosi;
-        int r = check_usr(c, why);
-
-        for (size_t i = 0; r >= 0 && i < cosi->n_regions; i++) {
-                Flow flow = { .check = c, .compare_fd = -1 };
-
-                if (!is_checked_elsewhere(cosi, &cosi->regions[i].image))
-                        r = stream_image(c, &cosi->regions[i].image, &flow, why);
-        }
-        for (size_t i = 0; r >= 0 && cosi->n_regions == 0 && i < cosi->n_filesystems; i++) {
-                Flow flow = { .check = c, .compare_fd = -1 };
-
-                if (!is_checked_elsewhere(cosi, &cosi->filesystems[i].image))
-                        r = stream_image(c, &cosi->filesystems[i].image, &flow, why);
-        }
         return r;
 }
 
@@ -355,7 +166,7 @@ static bool is_listed(const Release *r, const char *path)
         return false;
 }
 
-static int check_listed(Check *c, Why *why)
+static int check_listed(Verification *c, Why *why)
 {
         const Release *r = &c->release;
 
@@ -366,10 +177,11 @@ static int check_listed(Check *c, Why *why)
                         return fail(why, -EBADMSG, WHY_TRUST, "boot-file",
                                     "%s: listed in the release, missing in the COSI", r->boot[i].path);
                 if (!streq(file->sha256, r->boot[i].sha256))
-                        return refuse(why, "boot-file", r->boot[i].path, file->sha256, r->boot[i].sha256);
+                        return refuse_text(why, "boot-file", r->boot[i].path, file->sha256,
+                                           r->boot[i].sha256);
                 if (file->kind != r->boot[i].kind)
-                        return refuse(why, "boot-file", r->boot[i].path, boot_kind_name(file->kind),
-                                      boot_kind_name(r->boot[i].kind));
+                        return refuse_text(why, "boot-file", r->boot[i].path, boot_kind_name(file->kind),
+                                           boot_kind_name(r->boot[i].kind));
         }
         for (size_t i = 0; i < c->view.boot.n_files; i++) {
                 const BootListFile *file = &c->view.boot.files[i];
@@ -385,7 +197,7 @@ static int check_listed(Check *c, Why *why)
 }
 
 /* ACL's constants, unless the COSI's own table says otherwise (1.0 and 1.1 have none). */
-static void name_slots(const Check *c, BootListFacts *facts)
+static void name_slots(const Verification *c, BootListFacts *facts)
 {
         for (unsigned slot = 0; slot < 2; slot++)
                 layout_slot_ids(slot, &facts->ids[slot]);
@@ -403,7 +215,7 @@ static void name_slots(const Check *c, BootListFacts *facts)
         }
 }
 
-static int check_boot(Check *c, Why *why)
+static int check_boot(Verification *c, Why *why)
 {
         BootListFacts facts = { .roothash = c->release.usr.roothash,
                                 .arch = c->release.arch,
@@ -435,7 +247,7 @@ static Json *strings(char *const *v)
         return list;
 }
 
-static Json *verify_result(const Check *c, const char *kind, const char *what)
+static Json *verify_result(const Verification *c, const char *kind, const char *what)
 {
         Json *j = json_new_object();
 
@@ -456,7 +268,7 @@ static Json *verify_result(const Check *c, const char *kind, const char *what)
         return j;
 }
 
-static int find_pair(Check *c, char **ret_cosi, Why *why)
+static int find_pair(Verification *c, char **ret_cosi, Why *why)
 {
         _cleanup_(free_charp) char *release = NULL, *cosi = NULL;
         bool is_cosi = name_is_cosi(c->o->what);
@@ -481,7 +293,7 @@ static int find_pair(Check *c, char **ret_cosi, Why *why)
         return *ret_cosi ? 0 : fail_errno(why, -ENOMEM, WHY_HOST, "verify");
 }
 
-static int verify_release(Check *c, Json **ret, Why *why)
+static int verify_release(Verification *c, Json **ret, Why *why)
 {
         _cleanup_(free_charp) char *cosi = NULL;
         int r = find_pair(c, &cosi, why);
@@ -491,7 +303,7 @@ static int verify_release(Check *c, Json **ret, Why *why)
         if (r >= 0)
                 r = check_gpt(c, why);
         if (r >= 0)
-                r = check_images(c, why);
+                r = verify_images(c, why);
         if (r >= 0)
                 r = check_boot(c, why);
         if (r >= 0)
@@ -501,7 +313,7 @@ static int verify_release(Check *c, Json **ret, Why *why)
         return r;
 }
 
-static int verify_root(Check *c, const Envelope *e, Json **ret, Why *why)
+static int verify_root(Verification *c, const Envelope *e, Json **ret, Why *why)
 {
         int r = trust_anchor_advance(&c->anchor, e, why);
 
@@ -513,7 +325,7 @@ static int verify_root(Check *c, const Envelope *e, Json **ret, Why *why)
 }
 
 /* Every release file of the index: there, and with the digest it names. */
-static int check_feed_files(Check *c, const Feed *feed, Why *why)
+static int check_feed_files(Verification *c, const Feed *feed, Why *why)
 {
         for (size_t i = 0; i < feed->n_releases; i++) {
                 _cleanup_(envelope_done) Envelope e = { 0 };
@@ -532,7 +344,7 @@ static int check_feed_files(Check *c, const Feed *feed, Why *why)
         return 0;
 }
 
-static int verify_feed(Check *c, const Envelope *e, Json **ret, Why *why)
+static int verify_feed(Verification *c, const Envelope *e, Json **ret, Why *why)
 {
         _cleanup_(feed_done) Feed feed = { 0 };
         int r = trust_check(&c->anchor.root, ROLE_FEED, e, c->o->what, &c->verdict, why);
@@ -554,7 +366,7 @@ static int verify_feed(Check *c, const Envelope *e, Json **ret, Why *why)
 
 int publish_verify(const Env *env, const VerifyOptions *options, Meter *meter, Json **ret, Why *why)
 {
-        _cleanup_(check_done) Check c = { .env = env, .o = options, .meter = meter, .tree_fd = -1 };
+        _cleanup_(check_done) Verification c = { .env = env, .o = options, .meter = meter, .tree_fd = -1 };
         _cleanup_(envelope_done) Envelope e = { 0 };
         int r = cosi_view_start(env, meter, &c.view, why);
 
