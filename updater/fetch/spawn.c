@@ -188,7 +188,7 @@ static int arrange_fds(int sock, int exe_fd, int *ret_exe_fd)
         return 0;
 }
 
-static int child(int sock, int exe_fd, const char *path, const Identity *id, char *const environ[],
+static int child(int sock, int exe_fd, const char *path, const Identity *id, char *const envp[],
                  pid_t parent, Why *why)
 {
         char *const argv[] = { (char *) PROGRAM, NULL };
@@ -209,16 +209,16 @@ static int child(int sock, int exe_fd, const char *path, const Identity *id, cha
         /* after the change of user, which clears it; and the parent may be gone already */
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
                 return fail(why, -ESRCH, WHY_HOST, "system", "%s: the caller is gone", path);
-        (void) syscall(SYS_execveat, exe_fd, "", argv, environ, AT_EMPTY_PATH);
+        (void) syscall(SYS_execveat, exe_fd, "", argv, envp, AT_EMPTY_PATH);
         return fail_errno(why, -errno, WHY_HOST, "%s", path);
 }
 
-static void child_main(int sock, int exe_fd, const char *path, const Identity *id, char *const environ[],
+static void child_main(int sock, int exe_fd, const char *path, const Identity *id, char *const envp[],
                        pid_t parent)
 {
         WirePack p = WIRE_PACK_NULL;
         Why why = { 0 };
-        int r = child(sock, exe_fd, path, id, environ, parent, &why);
+        int r = child(sock, exe_fd, path, id, envp, parent, &why);
 
         value_put_why(&p, r, &why);
         if (!p.failed)
@@ -232,7 +232,7 @@ int spawn_start(const Env *env, Spawn *ret, Why *why)
 {
         _cleanup_(close_fdp) int ours = -1, theirs = -1, exe_fd = -1;
         _cleanup_(free_charp) char *path = NULL;
-        _cleanup_(strv_freep) char **environ = NULL;
+        _cleanup_(strv_freep) char **envp = NULL;
         int pair[2], size = SOCKET_BUFFER, r;
         Identity id = find_identity();
         pid_t self = getpid(), pid;
@@ -240,7 +240,7 @@ int spawn_start(const Env *env, Spawn *ret, Why *why)
         exe_fd = find_program(env, &path, why);
         if (exe_fd < 0)
                 return exe_fd;
-        r = make_environ(&environ);
+        r = make_environ(&envp);
         if (r >= 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
                 r = -errno;
         if (r < 0)
@@ -253,7 +253,7 @@ int spawn_start(const Env *env, Spawn *ret, Why *why)
         if (pid < 0)
                 return fail_errno(why, -errno, WHY_HOST, PROGRAM);
         if (pid == 0)
-                child_main(theirs, exe_fd, path, &id, environ, self);
+                child_main(theirs, exe_fd, path, &id, envp, self);
         *ret = (Spawn){ .sock = take_fd(&ours), .pid = pid };
         return 0;
 }
