@@ -21,10 +21,10 @@ static char dir[] = "/tmp/gybe-fat-XXXXXX";
 static char *run_sh(const char *script)
 {
         char *argv[] = { (char *) "/bin/sh", (char *) "-ec", (char *) script, (char *) "sh", dir, NULL };
-        char *environ[] = { (char *) "PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *) "LC_ALL=C.UTF-8",
+        char *envp[] = { (char *) "PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *) "LC_ALL=C.UTF-8",
                             (char *) "MTOOLS_SKIP_CHECK=1", NULL };
         const RunOptions options = {
-                .exe_fd = -1, .cwd_fd = -1, .environ = environ, .timeout_sec = 100, .output_max = MIB
+                .exe_fd = -1, .cwd_fd = -1, .environ = envp, .timeout_sec = 100, .output_max = MIB
         };
         _cleanup_(run_result_done) RunResult result = { 0 };
         char *text;
@@ -197,7 +197,7 @@ static void test_real(void)
                         str_printf("cd \"$1\"; rm -rf fat.img tree; mkfs.vfat -i c3d4250d -n "
                                    "EFI-SYSTEM %s",
                                    table[i].make);
-                _cleanup_(free_charp) char *made = run_sh(make);
+                _cleanup_(free_charp) char *made _unused_ = run_sh(make);
                 _cleanup_(free_charp) char *digests = run_sh(fill);
                 _cleanup_(image_done) Image image = load();
                 _cleanup_(fat_freep) Fat *fat = NULL;
