@@ -117,6 +117,8 @@ typedef struct BootOps {
         /* Copy of the boot intent on the ESP: EFI/gybe/intent.json. A hint only. */
         int (*write_intent)(Boot *b, const char *json, Why *why);
         int (*remove_intent)(Boot *b, Why *why);
+        /* 1 and its bytes, 0 there is none that can be read. */
+        int (*read_intent)(Boot *b, Bytes *ret);
 
         /* The name publish() will give, stable across crashes: the same as long as nothing was committed in between. */
         int (*next_name)(Boot *b, int target_slot, char ret[BOOT_NAME_MAX], Why *why);

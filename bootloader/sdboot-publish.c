@@ -196,3 +196,14 @@ int sd_remove_intent(Boot *boot, Why *why)
         r = fd < 0 ? fd : esp_remove(fd, "intent.json");
         return r < 0 ? fail_errno(why, r, WHY_HOST, "removing %s/intent.json on the ESP", GYBE_DIR) : 0;
 }
+
+#define INTENT_MAX (16u * 1024u) /* a dozen short fields; whatever is longer was not written by us */
+
+int sd_read_intent(Boot *boot, Bytes *ret)
+{
+        _cleanup_(close_fdp) int dir = esp_dir(sd(boot)->esp.fd, GYBE_DIR);
+        _cleanup_(close_fdp) int fd = dir < 0 ? -1 : esp_open_file(dir, "intent.json");
+        int r = fd < 0 ? 0 : fd_read_all(fd, INTENT_MAX, ret);
+
+        return r == -ENOMEM ? r : fd >= 0 && r >= 0;
+}

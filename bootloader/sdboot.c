@@ -186,6 +186,7 @@ static const BootOps sdboot_ops = {
         .prove_way_back = sd_prove_way_back,
         .write_intent = sd_write_intent,
         .remove_intent = sd_remove_intent,
+        .read_intent = sd_read_intent,
         .next_name = sd_next_name,
         .publish = sd_publish,
         .unpublish = sd_unpublish,

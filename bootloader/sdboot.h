@@ -122,6 +122,7 @@ int sd_open_file(Boot *boot, const char *entry, BootKind kind, const char *name,
 int sd_prove_way_back(Boot *b, int running_slot, const Json *files, char ***ret_missing, Why *why);
 int sd_write_intent(Boot *b, const char *json, Why *why);
 int sd_remove_intent(Boot *b, Why *why);
+int sd_read_intent(Boot *b, Bytes *ret);
 int sd_publish(Boot *b, const char *entry, Why *why);
 int sd_unpublish(Boot *b, const char *entry, Why *why);
 int sd_arm(Boot *b, const char *entry, Why *why);

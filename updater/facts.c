@@ -151,6 +151,30 @@ static int read_boot(Host *h)
         return r == -ENOMEM ? r : 0;
 }
 
+/* /var was lost or replaced: the copy of the intent on the ESP is a hint, and is taken for one thing only, to recognise that
+ * what runs is on trial. */
+static int take_hint(Host *h)
+{
+        _cleanup_(bytes_done) Bytes b = BYTES_NULL;
+        _cleanup_(intent_done) Intent i = { 0 };
+        int r;
+
+        if (!h->boot || h->journal.update_id)
+                return 0;
+        r = h->boot->ops->read_intent(h->boot, &b);
+        if (r <= 0)
+                return r;
+        r = intent_parse(b.data, b.size, &i, NULL);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0 || !h->running.roothash[0] || !streq(i.roothash, h->running.roothash))
+                return 0;
+        h->intent = i;
+        h->has_intent = true;
+        i = (Intent){ 0 };
+        return 0;
+}
+
 int host_open(const Env *env, const char *disk_path, Host *ret, Why *why)
 {
         _cleanup_(host_done) Host h = { .env = env };
@@ -165,6 +189,8 @@ int host_open(const Env *env, const char *disk_path, Host *ret, Why *why)
         if (r == -ENOMEM)
                 return r;
         h.has_intent = r > 0;
+        if (!h.has_intent && (r = take_hint(&h)) < 0)
+                return r;
         h.time_floor = MAX(h.trust.time_floor, image_time(env));
         if (h.secure_boot && !h.config.require_configured)
                 h.config.require |= TRUST_SECUREBOOT;

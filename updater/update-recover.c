@@ -28,7 +28,7 @@ int update_unarm(Update *u, Why *why)
 }
 
 /* The journal is lost, the intent is not: it says enough to judge what runs, and to put away what does not. */
-static int journal_from_intent(const Intent *i, Journal *j)
+static int journal_from_intent(const Intent *i, const char *version, Journal *j)
 {
         journal_begin(j);
         j->slot = i->slot;
@@ -37,7 +37,7 @@ static int journal_from_intent(const Intent *i, Journal *j)
         memcpy(j->uki_sha256, i->uki_sha256, sizeof(j->uki_sha256));
         j->update_id = i->update_id ? strdup(i->update_id) : NULL;
         j->entry = i->entry ? strdup(i->entry) : NULL;
-        j->version = strdup("unknown");
+        j->version = strdup(version ? version : "unknown");
         return (i->update_id && !j->update_id) || (i->entry && !j->entry) || !j->version ? -ENOMEM : 0;
 }
 
@@ -119,7 +119,7 @@ int update_recover(Update *u, Why *why)
                 return 0;
         log_debug("recovery: %s -> %s, %s: %s", phase_name(before), phase_name(rec.phase), reason_name(rec.reason), rec.means);
 
-        if (rec.by_intent && (r = journal_from_intent(&u->host.intent, j)) < 0)
+        if (rec.by_intent && (r = journal_from_intent(&u->host.intent, rec.phase == PHASE_PROBATION ? u->host.version : NULL, j)) < 0)
                 return r;
         if ((r = tell(j, &rec)) < 0 || (r = carry_out(u, &rec, why)) < 0)
                 return r;

@@ -6,6 +6,7 @@ a failing health check; a silent fallback; rollback; overlapping updates. verity
 import functools
 import http.server
 import json
+import shutil
 import sys
 import tempfile
 import threading
@@ -257,6 +258,29 @@ def cases(t, url, url_without_ranges):
         s = status(h)
         assert s["reason"] == "operator" and s["running"] == "a", s
         expect(h, 0, "update", t.cosis["3.0.2"])
+
+    @t.case
+    def _():
+        """a lost /var on trial: the boot intent on the ESP says that the running slot is on trial"""
+        h = t.host("lost")
+        expect(h, 0, "update", t.cosis["3.0.2"])
+        h.boot()
+        shutil.rmtree(h.path("/var/lib/gybe"))
+        assert status(h)["phase"] == "probation", status(h)
+        expect(h, 0, "commit")
+        s = status(h)
+        assert s["running"] == "b" and s["phase"] == "idle" and s["boot"]["default"] == "vmlinuz-100-azlb0.efi", s
+
+    @t.case
+    def _():
+        """a torn journal: what the disk and the intent say is enough"""
+        h = t.host("torn")
+        expect(h, 0, "update", t.cosis["3.0.2"])
+        h.boot()
+        h.write("/var/lib/gybe/journal.json", "{\"schema\":\"gybe.journal/1\",\"ph")
+        expect(h, 0, "commit")
+        assert any(e.get("reason") == "journal-lost" for e in history(h)), history(h)
+        assert status(h)["boot"]["default"] == "vmlinuz-100-azlb0.efi"
 
     @t.case
     def _():
