@@ -330,6 +330,7 @@ static void test_decisions(void)
                 { "by-self-and-leaf", "root.der", "", "", "", "root.der", NULL },
                 { "by-self-and-leaf", "self.der", "leaf.der", "", "", NULL,
                   "forbids" }, /* one bad signature spoils it */
+                { "by-self-and-leaf", "self.der", "tbs256:leaf", "", "", NULL, "forbids" },
                 { "by-leaf-and-self", "self.der", "leaf.der", "", "", NULL, "forbids" },
                 { "by-leaf-and-self", "root.der", "self.der", "", "", NULL, "forbids" },
         };

@@ -78,6 +78,7 @@ static void test_root_spoiled(void)
                 { good, a.id, "abc", false },
                 { good, a.id, b.id, false },         /* the keyid of another key: a duplicate name */
                 { good, a.public, b.public, false }, /* the keyid is not the digest of the key */
+                { good, a.public, x.public, false }, /* a good key under another name */
                 { good, a.public, "AAAA", false },
                 { good, "ecdsa-p384", "ecdsa-p256", false }, /* not that curve */
                 { good, "ecdsa-p384", "no-such-alg", true }, /* kept, never counts */
@@ -270,6 +271,37 @@ static void test_algorithm_we_lack(void)
         }
 }
 
+/* Classical and post-quantum, both needed. Only where OpenSSL has ML-DSA. */
+static void test_post_quantum(void)
+{
+        KitKey pq = { 0 };
+
+        if (!key_alg_supported(KEY_ML_DSA_65)) {
+                printf("ml-dsa-65: not in this OpenSSL\n");
+                return;
+        }
+        kit_key_make(&pq, KEY_ML_DSA_65);
+        for (int both = 0; both < 2; both++) {
+                _cleanup_(trust_verdict_done) TrustVerdict v = { 0 };
+                _cleanup_(free_charp) char *text =
+                        kit_root(1, kit_keys((const KitKey *[]){ &a, &pq }, 2), one(),
+                                 str_printf("{\"threshold\":1,\"requireAlgs\":[\"ml-dsa-65\"],\"signers\":[{"
+                                            "\"id\":\"build\","
+                                            "\"keyids\":[\"%s\",\"%s\"]}]}",
+                                            a.id, pq.id));
+                _cleanup_(envelope_done) Envelope e = { 0 };
+                _cleanup_(root_done) Root root = { 0 };
+
+                assert(parse(text, &root, NULL) >= 0);
+                kit_envelope(&e, TYPE_RELEASE, "{}");
+                kit_sign(&e, both ? &a : &pq);
+                assert(trust_check(&root, ROLE_RELEASE, &e, "x", &v, NULL) < 0);
+                kit_sign(&e, both ? &pq : &a);
+                assert(trust_check(&root, ROLE_RELEASE, &e, "x", &v, NULL) >= 0 && strv_len(v.good) == 2);
+        }
+        kit_key_done(&pq);
+}
+
 static void test_feed_role(void)
 {
         _cleanup_(free_charp) char *plain = kit_root(1, keys_text(), one(), two()), *with_feed = NULL;
@@ -425,6 +457,7 @@ int main(void)
         test_counting();
         test_verdict_names();
         test_algorithm_we_lack();
+        test_post_quantum();
         test_feed_role();
         test_chain();
         test_anchor();
