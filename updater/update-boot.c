@@ -180,7 +180,10 @@ int update_arm(Update *u, Why *why)
         char name[BOOT_NAME_MAX];
         int r;
 
-        if ((r = refuse_quarantined(u, why)) < 0 || (r = plan_from_journal(j, &plan)) < 0)
+        /* A finalize that was interrupted may have published already: back under the staged names, and everything once more. */
+        if ((r = refuse_quarantined(u, why)) < 0 || (r = plan_from_journal(j, &plan)) < 0 ||
+            (r = ops->next_name(u->host.boot, (int) update_target(u), name, why)) < 0 ||
+            (r = ops->unpublish(u->host.boot, name, why)) < 0)
                 return r;
         r = verify_target(u, why);
         if (r >= 0)
@@ -189,7 +192,8 @@ int update_arm(Update *u, Why *why)
                 r = update_check_staged_chain(u, &plan, why);
         if (r < 0)
                 return distrust_slot(u, r, why);
-        if ((r = prove_way_back(u, why)) < 0 || (r = ops->next_name(u->host.boot, (int) update_target(u), name, why)) < 0)
+        r = prove_way_back(u, why);
+        if (r < 0)
                 return r;
         free(j->entry);
         j->entry = strdup(name);

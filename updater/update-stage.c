@@ -4,44 +4,13 @@
  * be refused is refused above the line at which stage_begin() writes the journal; below it only the spare slot, its own
  * old boot files and names no loader looks at are touched. */
 
-#include "update.h"
-#include "base/digest.h"
-#include "base/log.h"
+#include "stage.h"
 #include "base/str.h"
 #include "base/uuid.h"
 
 #include <errno.h>
 
-#define GPT_REGION_MAX (256u * 1024u) /* 128 entries of 128 bytes with 4096-byte sectors are 24 KiB */
-#define SIG_MAX        (1u * 1024u * 1024u) /* acl-disk-and-boot.md 3.1 */
-
-/* One file of the image's ESP that the release lists. */
-typedef struct StageFile {
-        size_t at; /* index in esp */
-        BootKind kind;
-        char sha256[SHA256_HEX];
-        bool is_pe;
-        PeSummary pe;
-} StageFile;
-
-typedef struct Stage {
-        Update *u;
-        WhyKind kind; /* what a contradiction is called */
-        SlotId target;
-        const SlotParts *parts;
-        FetchCosi container;
-        Cosi cosi;
-        Bytes signature; /* HASH-SIG payload, empty when the image has none */
-        bool has_sig_region;
-        FetchEsp esp;
-        StageFile *files;
-        size_t n_files;
-        BootPlan plan;
-        VerityParams verity;
-        SlotWriter *writer;
-} Stage;
-
-static void stage_done(Stage *s)
+void stage_done(Stage *s)
 {
         s->writer = slot_writer_free(s->writer);
         boot_plan_done(&s->plan);
@@ -53,8 +22,6 @@ static void stage_done(Stage *s)
         cosi_done(&s->cosi);
         fetch_cosi_done(&s->container);
 }
-
-/* --- checks before anything is written --- */
 
 static int check_quarantine(Stage *s, const char *uki_sha256, Why *why)
 {
@@ -91,463 +58,6 @@ static int check_needed(Stage *s, Why *why)
         return uki ? check_quarantine(s, uki, why) : 0;
 }
 
-static int check_metadata_digest(Stage *s, Why *why)
-{
-        char digest[SHA384_HEX];
-        int r;
-
-        if (!s->u->has_release)
-                return 0;
-        r = sha384_hex(s->container.metadata.data, s->container.metadata.size, digest);
-        if (r < 0)
-                return r;
-        if (!streq(digest, s->u->release.cosi.metadata_sha384))
-                return fail(why, -EBADMSG, WHY_TRUST, "metadata-digest",
-                            "COSI: the SHA-384 of its metadata.json is %.16s..., the release file says %.16s...", digest,
-                            s->u->release.cosi.metadata_sha384);
-        return 0;
-}
-
-static int contradiction(Stage *s, const char *field, const char *cosi, const char *release, Why *why)
-{
-        return fail(why, -EBADMSG, WHY_TRUST, "contradiction", "COSI: %s is %s, the release file of %s says %s", field, cosi,
-                    s->u->release.version, release);
-}
-
-static int contradiction_size(Stage *s, const char *field, uint64_t cosi, uint64_t release, Why *why)
-{
-        return fail(why, -EBADMSG, WHY_TRUST, "contradiction", "COSI: %s is %llu bytes, the release file of %s says %llu", field,
-                    (unsigned long long) cosi, s->u->release.version, (unsigned long long) release);
-}
-
-static int check_agrees(Stage *s, Why *why)
-{
-        const Release *rel = &s->u->release;
-        const CosiFilesystem *usr = s->cosi.usr;
-        uint64_t have = usr->inline_verity ? usr->image.uncompressed_size - MIN(usr->image.uncompressed_size, rel->usr.hash_size) :
-                                             usr->image.uncompressed_size;
-
-        if (!streq(s->cosi.arch, rel->arch))
-                return contradiction(s, "the architecture", s->cosi.arch, rel->arch, why);
-        if (!streq(usr->roothash, rel->usr.roothash))
-                return contradiction(s, "the root hash of /usr", usr->roothash, rel->usr.roothash, why);
-        if (usr->inline_verity ? rel->usr.data_size > usr->image.uncompressed_size : have != rel->usr.data_size)
-                return contradiction_size(s, "/usr", have, rel->usr.data_size, why);
-        if (!usr->inline_verity && usr->verity.uncompressed_size != rel->usr.hash_size)
-                return contradiction_size(s, "the hash image of /usr", usr->verity.uncompressed_size, rel->usr.hash_size, why);
-        return 0;
-}
-
-static int check_variant(Stage *s, Why *why)
-{
-        _cleanup_(free_charp) char *theirs = cosi_os_release(&s->cosi, "VARIANT_ID"),
-                                   *ours = s->u->host.os_release ?
-                os_release_get(s->u->host.os_release, "VARIANT_ID") :
-                NULL;
-
-        if (!theirs || !ours || streq(theirs, ours))
-                return 0;
-        return fail(why, -EINVAL, WHY_TRUST, "wrong-variant", "COSI: it is variant \"%s\", this host is \"%s\"", theirs, ours);
-}
-
-static int check_window(Stage *s, Why *why)
-{
-        if (s->cosi.max_window_log <= s->u->host.config.max_window_log)
-                return 0;
-        (void) fail(why, -EFBIG, WHY_IMAGE, "window-too-large",
-                    "COSI: its compression.maxWindowLog is %u, this host allows %u", s->cosi.max_window_log,
-                    s->u->host.config.max_window_log);
-        return fail_hint(why, -EFBIG, "rebuild the COSI with a smaller window, or raise image.maxWindowLog (at most %u)",
-                         COSI_WINDOW_LIMIT);
-}
-
-static int open_cosi(Stage *s, Why *why)
-{
-        Update *u = s->u;
-        int r;
-
-        if ((r = update_fetch(u, why)) < 0 ||
-            (r = fetch_cosi_open(u->fetch, u->cosi_url, u->has_release ? u->release.cosi.size : UINT64_MAX, &s->container,
-                                 why)) < 0 ||
-            (r = check_metadata_digest(s, why)) < 0 ||
-            (r = cosi_parse(s->container.metadata.data, s->container.metadata.size, s->kind, !u->has_release, &s->cosi,
-                            why)) < 0 ||
-            (r = check_variant(s, why)) < 0 || (r = check_window(s, why)) < 0)
-                return r;
-        return 0;
-}
-
-static int read_gpt(Stage *s, Why *why)
-{
-        _cleanup_(bytes_done) Bytes gpt = BYTES_NULL;
-        Partition *parts;
-        const CosiRegion *sig = NULL;
-        size_t n = DISK_PARTITIONS_MAX;
-        int r;
-
-        if (s->cosi.n_regions == 0)
-                return 0;
-        r = fetch_member_bytes(s->u->fetch, &s->cosi.regions[0].image, s->u->host.config.max_window_log, s->kind,
-                               GPT_REGION_MAX, &gpt, why);
-        if (r < 0)
-                return r;
-        parts = calloc(n, sizeof(*parts));
-        if (!parts)
-                return -ENOMEM;
-        r = gpt_parse_region(gpt.data, gpt.size, s->cosi.lba_size, parts, &n, why);
-        if (r >= 0)
-                r = cosi_check_gpt(&s->cosi, parts, n, s->kind, &sig, why);
-        free(parts);
-        if (r < 0 || !sig || !s->parts->sig)
-                return r;
-        s->has_sig_region = true;
-        if (sig->image.uncompressed_size != s->parts->sig->size)
-                return fail(why, -EINVAL, WHY_HOST, "sig-size", "COSI: its signature partition has %llu bytes, the one of slot %s has %llu",
-                            (unsigned long long) sig->image.uncompressed_size, slot_name(s->target),
-                            (unsigned long long) s->parts->sig->size);
-        r = fetch_member_signature(s->u->fetch, &sig->image, s->u->host.config.max_window_log, s->kind,
-                                   s->cosi.usr->roothash, &s->signature, why);
-        return r < 0 ? r : 0;
-}
-
-/* --- the ESP of the image against the signed list --- */
-
-static bool is_uki_path(const char *path)
-{
-        static const char dir[] = "EFI/Linux/";
-        char head[sizeof(dir)];
-
-        if (strlen(path) < sizeof(dir))
-                return false;
-        memcpy(head, path, sizeof(dir) - 1);
-        head[sizeof(dir) - 1] = 0;
-        return str_fold_cmp(head, dir) == 0 && !strchr(path + sizeof(dir) - 1, '/') && str_ends_fold(path, ".efi");
-}
-
-static bool is_target_template(const Stage *s, const char *path)
-{
-        _cleanup_(free_charp) char *slot = str_printf("acl/uki-addons/slot-%s.addon.efi", slot_name(s->target)),
-                                   *verity = str_printf("acl/uki-addons/verity-%s.addon.efi", slot_name(s->target));
-
-        return slot && verity && (str_fold_cmp(path, slot) == 0 || str_fold_cmp(path, verity) == 0);
-}
-
-static int hash_data(void *ctx, const void *data, size_t size, Why *why _unused_)
-{
-        return digest_update(ctx, data, size);
-}
-
-static int hash_zero(void *ctx, uint64_t size, Why *why _unused_)
-{
-        static const uint8_t zero[4096];
-
-        for (; size > 0; size -= MIN(size, (uint64_t) sizeof(zero))) {
-                int r = digest_update(ctx, zero, (size_t) MIN(size, (uint64_t) sizeof(zero)));
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
-static int hash_esp_file(Stage *s, size_t at, char ret[SHA256_HEX], Why *why)
-{
-        _cleanup_(digest_freep) Digest *d = NULL;
-        uint8_t sum[SHA256_SIZE];
-        FetchSink sink;
-        int r;
-
-        r = digest_new(256, &d);
-        if (r < 0)
-                return r;
-        sink = (FetchSink){ .data = hash_data, .zero = hash_zero, .ctx = d };
-        r = fetch_esp_read(s->u->fetch, &s->esp, at, &sink, why);
-        if (r >= 0)
-                r = digest_final(d, sum);
-        if (r < 0)
-                return r;
-        hex_encode(sum, sizeof(sum), ret);
-        return 0;
-}
-
-static int check_pe(Stage *s, const StageFile *f, Why *why)
-{
-        const char *path = s->esp.files[f->at].path;
-        uint16_t machine = streq(s->cosi.arch, "aarch64") ? 0xaa64 : 0x8664;
-
-        if (f->pe.machine != machine)
-                return fail(why, -EINVAL, s->kind, "wrong-machine", "%s: it is for PE machine 0x%04x, the image for 0x%04x", path,
-                            f->pe.machine, machine);
-        if (f->kind != BOOT_UKI)
-                return 0;
-        if (!f->pe.has_linux || !f->pe.has_osrel)
-                return fail(why, -EINVAL, s->kind, "bad-uki", "%s: a UKI without %s; systemd-boot would not list it", path,
-                            f->pe.has_linux ? ".osrel" : ".linux");
-        return 0;
-}
-
-static int take_file(Stage *s, size_t at, BootKind kind, const char *expect_sha256, Why *why)
-{
-        StageFile *f = &s->files[s->n_files];
-        int r;
-
-        *f = (StageFile){ .at = at, .kind = kind };
-        r = hash_esp_file(s, at, f->sha256, why);
-        if (r < 0)
-                return r;
-        if (expect_sha256 && !streq(f->sha256, expect_sha256))
-                return fail(why, -EBADMSG, WHY_TRUST, "file-digest", "%s: its SHA-256 is %.16s..., the release file says %.16s...",
-                            s->esp.files[at].path, f->sha256, expect_sha256);
-        s->n_files++;
-        f->is_pe = kind == BOOT_UKI || kind == BOOT_ADDON || kind == BOOT_ADDON_TEMPLATE;
-        if (!f->is_pe)
-                return 0;
-        r = fetch_esp_pe(s->u->fetch, &s->esp, at, &f->pe, why);
-        return r < 0 ? r : check_pe(s, f, why);
-}
-
-/* Without a release file: what an updater may take is said by where it lies. */
-static BootKind kind_of_path(const char *path)
-{
-        if (is_uki_path(path))
-                return BOOT_UKI;
-        if (strlen(path) > 10 && strcasestr(path, ".efi.extra.d/"))
-                return str_ends_fold(path, ".addon.efi") ? BOOT_ADDON :
-                       str_ends_fold(path, ".cred")      ? BOOT_CRED :
-                                                           _BOOT_KIND_INVALID;
-        if (strcasestr(path, "acl/uki-addons/") == path && str_ends_fold(path, ".addon.efi"))
-                return BOOT_ADDON_TEMPLATE;
-        return _BOOT_KIND_INVALID;
-}
-
-static int take_unlisted_files(Stage *s, Why *why)
-{
-        for (size_t i = 0; i < s->esp.n_files; i++) {
-                BootKind kind = kind_of_path(s->esp.files[i].path);
-                int r;
-
-                if (kind < 0)
-                        continue;
-                if (s->n_files == RELEASE_BOOT_MAX)
-                        return fail(why, -E2BIG, s->kind, "too-many-files", "ESP image: more than %u boot files", RELEASE_BOOT_MAX);
-                r = take_file(s, i, kind, NULL, why);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
-static int find_esp_file(const Stage *s, const char *path, size_t *ret)
-{
-        for (size_t i = 0; i < s->esp.n_files; i++)
-                if (str_fold_cmp(s->esp.files[i].path, path) == 0) {
-                        *ret = i;
-                        return 1;
-                }
-        return 0;
-}
-
-static int take_listed_files(Stage *s, Why *why)
-{
-        const Release *rel = &s->u->release;
-
-        for (size_t i = 0; i < s->esp.n_files; i++) {
-                const char *path = s->esp.files[i].path;
-                bool listed = false;
-
-                for (size_t k = 0; k < rel->n_boot; k++)
-                        listed |= str_fold_cmp(path, rel->boot[k].path) == 0;
-                if (!listed && (is_uki_path(path) || is_target_template(s, path)))
-                        return fail(why, -EBADMSG, WHY_TRUST, "unlisted-file", "%s: in the image's ESP but not in the release file",
-                                    path);
-        }
-        for (size_t k = 0; k < rel->n_boot; k++) {
-                size_t at;
-                int r;
-
-                if (!find_esp_file(s, rel->boot[k].path, &at))
-                        return fail(why, -EBADMSG, WHY_TRUST, "missing-file", "%s: in the release file but not in the image's ESP",
-                                    rel->boot[k].path);
-                r = take_file(s, at, rel->boot[k].kind, rel->boot[k].sha256, why);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
-static const StageFile *stage_uki(const Stage *s)
-{
-        for (size_t i = 0; i < s->n_files; i++)
-                if (s->files[i].kind == BOOT_UKI)
-                        return &s->files[i];
-        return NULL;
-}
-
-static int read_esp(Stage *s, Why *why)
-{
-        unsigned ukis = 0;
-        int r;
-
-        if (!s->cosi.esp)
-                return fail(why, -EINVAL, s->kind, "no-esp", "COSI: it has no ESP image");
-        r = fetch_esp_open(s->u->fetch, &s->cosi.esp->image, s->u->host.config.max_window_log, s->kind, &s->esp, why);
-        if (r < 0)
-                return r;
-        s->files = calloc(RELEASE_BOOT_MAX, sizeof(*s->files));
-        if (!s->files)
-                return -ENOMEM;
-        r = s->u->has_release ? take_listed_files(s, why) : take_unlisted_files(s, why);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < s->n_files; i++)
-                ukis += s->files[i].kind == BOOT_UKI;
-        if (ukis != 1)
-                return fail(why, -EINVAL, s->kind, ukis == 0 ? "no-uki" : "two-ukis", "ESP image: %u UKIs in EFI/Linux, exactly one is needed",
-                            ukis);
-        return 0;
-}
-
-/* What would take part in the boot: the UKI, live addons, and the target's template. */
-static int check_chain(Stage *s, Why *why)
-{
-        ChainFile files[RELEASE_BOOT_MAX];
-        size_t n = 0;
-
-        for (size_t i = 0; i < s->n_files; i++) {
-                const StageFile *f = &s->files[i];
-                const char *path = s->esp.files[f->at].path;
-
-                if (f->is_pe && (f->kind != BOOT_ADDON_TEMPLATE || is_target_template(s, path)))
-                        files[n++] = (ChainFile){ .what = path, .is_uki = f->kind == BOOT_UKI, .pe = &f->pe };
-        }
-        return update_check_chain(s->u, files, n, why);
-}
-
-/* --- what will be written --- */
-
-static int plan_boot(Stage *s, Why *why)
-{
-        BootImageFile files[RELEASE_BOOT_MAX];
-
-        for (size_t i = 0; i < s->n_files; i++)
-                files[i] = (BootImageFile){
-                        .path = s->esp.files[s->files[i].at].path,
-                        .kind = s->files[i].kind,
-                        .size = s->esp.files[s->files[i].at].size,
-                        .sha256 = s->files[i].sha256,
-                        .cmdline = s->files[i].pe.cmdline,
-                };
-        return s->u->host.boot->ops->plan(s->u->host.boot, (int) s->target, s->cosi.usr->roothash, s->cosi.usr->inline_verity,
-                                          files, s->n_files, &s->plan, why);
-}
-
-/* Collects the superblock that the image brings, when the release file does not name salt and UUID. */
-typedef struct Superblock {
-        uint64_t at, want; /* position in the member; where the superblock begins */
-        uint8_t block[VERITY_BLOCK];
-        size_t have;
-} Superblock;
-
-static int superblock_data(void *ctx, const void *data, size_t size, Why *why _unused_)
-{
-        Superblock *sb = ctx;
-        uint64_t from = MAX(sb->at, sb->want + sb->have), end = sb->at + size;
-
-        if (from < end && sb->have < sizeof(sb->block)) {
-                size_t n = (size_t) MIN(end - from, (uint64_t) (sizeof(sb->block) - sb->have));
-
-                memcpy(sb->block + sb->have, (const uint8_t *) data + (from - sb->at), n);
-                sb->have += n;
-        }
-        sb->at = end;
-        return 0;
-}
-
-static int superblock_zero(void *ctx, uint64_t size, Why *why _unused_)
-{
-        Superblock *sb = ctx;
-
-        sb->at += size;
-        return 0;
-}
-
-/* The image's own hash tree: its digest is checked by reading it, and where salt and UUID are not in the release file they
- * come from its superblock. The tree on the disk is always our own computation. */
-static int read_hash_image(Stage *s, Superblock *sb, Why *why)
-{
-        const CosiFilesystem *usr = s->cosi.usr;
-        FetchSink sink = { .data = superblock_data, .zero = superblock_zero, .ctx = sb };
-
-        return fetch_member(s->u->fetch, usr->inline_verity ? &usr->image : &usr->verity, s->u->host.config.max_window_log,
-                            s->kind, &sink, why);
-}
-
-static int verity_from_release(Stage *s, Why *why)
-{
-        const Release *rel = &s->u->release;
-        uint64_t size;
-        int r;
-
-        s->verity = (VerityParams){ .data_blocks = rel->usr.data_size / VERITY_BLOCK, .salt_size = strlen(rel->usr.salt) / 2 };
-        r = hex_decode(rel->usr.salt, s->verity.salt, s->verity.salt_size);
-        if (r >= 0)
-                r = uuid_parse_text(rel->usr.uuid, s->verity.uuid);
-        if (r >= 0)
-                r = verity_hash_size(s->verity.data_blocks, &size);
-        if (r < 0 || size > rel->usr.hash_size)
-                return fail(why, -EINVAL, WHY_TRUST, "bad-verity", "release file: hashSize %llu is too small for dataSize %llu",
-                            (unsigned long long) rel->usr.hash_size, (unsigned long long) rel->usr.data_size);
-        return 0;
-}
-
-static int find_verity(Stage *s, bool *ret_read, Why *why)
-{
-        Superblock sb = { 0 };
-        int r;
-
-        *ret_read = false;
-        if (s->u->has_release && s->u->release.usr.uuid[0])
-                return verity_from_release(s, why);
-        sb.want = s->cosi.usr->inline_verity ? s->u->release.usr.data_size : 0;
-        r = read_hash_image(s, &sb, why);
-        if (r < 0)
-                return r;
-        *ret_read = true;
-        r = verity_superblock_parse(sb.block, sb.have, &s->verity, why);
-        if (r < 0)
-                return r;
-        if (s->u->has_release) {
-                char salt[2 * VERITY_SALT_MAX + 1];
-
-                hex_encode(s->verity.salt, s->verity.salt_size, salt);
-                if (!streq(salt, s->u->release.usr.salt) || s->verity.data_blocks != s->u->release.usr.data_size / VERITY_BLOCK)
-                        return fail(why, -EBADMSG, WHY_TRUST, "contradiction",
-                                    "COSI: salt or size in its verity superblock are not those of the release file");
-        }
-        return 0;
-}
-
-/* Trust by the Secure Boot chain alone: the release file's facts come from the image. */
-static int synthesize_release(Stage *s, Why *why)
-{
-        Release *rel = &s->u->release;
-        char *version = cosi_os_release(&s->cosi, s->u->host.config.version_key);
-
-        if (!version)
-                version = strdup("unknown");
-        rel->version = version;
-        rel->arch = strdup(s->cosi.arch);
-        rel->product = strdup(s->u->host.config.product);
-        if (!rel->version || !rel->arch || !rel->product)
-                return -ENOMEM;
-        memcpy(rel->usr.roothash, s->cosi.usr->roothash, sizeof(rel->usr.roothash));
-        rel->usr.data_size = s->cosi.usr->image.uncompressed_size;
-        if (s->cosi.usr->inline_verity)
-                return fail(why, -EOPNOTSUPP, WHY_TRUST, "no-release-file",
-                            "trust: an image with an inline hash tree needs a release file");
-        rel->usr.hash_size = s->cosi.usr->verity.uncompressed_size;
-        return 0;
-}
-
 static int check_spare(Stage *s, Why *why)
 {
         SlotNeed need = {
@@ -559,8 +69,6 @@ static int check_spare(Stage *s, Why *why)
 
         return slot_check_spare(s->u->host.disk, &s->u->host.layout, &s->u->host.running, s->target, &need, why);
 }
-
-/* --- from here on something is written --- */
 
 /* The slot that runs was never installed by us: what the way back consists of is recorded before we leave it. */
 static int adopt_running(Update *u, Why *why)
@@ -818,26 +326,16 @@ static int verify_progress(void *ctx, uint64_t done, uint64_t total)
         return 0;
 }
 
-static int stage_bytes(Stage *s, bool hash_read, Why *why)
+static int stage_bytes(Stage *s, Why *why)
 {
-        Superblock discard = { .want = UINT64_MAX - VERITY_BLOCK };
         uint8_t expect[VERITY_ROOT_SIZE];
         int r;
 
-        if ((r = write_usr(s, why)) < 0)
-                return r;
-        /* The hash image is not needed, but a COSI whose parts contradict its signed metadata is refused whole. */
-        if (!hash_read && !s->cosi.usr->inline_verity && (r = read_hash_image(s, &discard, why)) < 0)
-                return r;
-        if ((r = fetch_cosi_finish(s->u->fetch, why)) < 0 ||
+        if ((r = write_usr(s, why)) < 0 || (r = stage_check_hash_image(s, why)) < 0 ||
+            (r = fetch_cosi_finish(s->u->fetch, why)) < 0 ||
             (s->parts->sig && (r = slot_write_sig(s->u->host.disk, s->parts, s->signature.data, s->signature.size, why)) < 0) ||
-            (r = write_boot_files(s, why)) < 0)
-                return r;
-        r = hex_decode(s->u->release.usr.roothash, expect, sizeof(expect));
-        if (r < 0)
-                return r;
-        r = slot_verify(s->u->host.disk, s->parts, expect, verify_progress, s, why);
-        if (r < 0)
+            (r = write_boot_files(s, why)) < 0 || (r = hex_decode(s->u->release.usr.roothash, expect, sizeof(expect))) < 0 ||
+            (r = slot_verify(s->u->host.disk, s->parts, expect, verify_progress, s, why)) < 0)
                 return r;
         return s->u->host.boot->ops->check(s->u->host.boot, (int) s->target, NULL, &s->plan, s->u->release.usr.roothash, why);
 }
@@ -882,32 +380,33 @@ static int stage_refused(Stage *s, int error, const Why *why)
         return error;
 }
 
+/* All that can be refused without a byte written. A server that can seek shows the hash image before, one that cannot after. */
+static int stage_check(Stage *s, Why *why)
+{
+        int r;
+
+        if ((s->u->has_release && (r = check_needed(s, why)) < 0) || (r = stage_open_image(s, why)) < 0 ||
+            (!s->u->has_release && (r = check_needed(s, why)) < 0) || (r = check_spare(s, why)) < 0 ||
+            (r = stage_read_esp(s, why)) < 0 || (r = check_quarantine(s, stage_uki(s)->sha256, why)) < 0 ||
+            (r = stage_check_chain(s, why)) < 0 || (r = stage_plan_boot(s, why)) < 0 || (r = stage_find_verity(s, why)) < 0)
+                return r;
+        return s->container.has_ranges ? stage_check_hash_image(s, why) : 0;
+}
+
 int update_fill_slot(Update *u, Why *why)
 {
         _cleanup_(stage_done) Stage s = { .u = u, .kind = u->has_release ? WHY_TRUST : WHY_IMAGE };
         _cleanup_(json_unrefp) Json *more = NULL;
-        bool hash_read = false;
         int r;
 
         s.target = slot_other(u->host.running.slot);
         s.parts = &u->host.layout.slot[s.target];
-        if ((u->has_release && (r = check_needed(&s, why)) < 0) || (r = open_cosi(&s, why)) < 0 ||
-            (!u->has_release && ((r = synthesize_release(&s, why)) < 0 || (r = check_needed(&s, why)) < 0)) ||
-            (r = check_agrees(&s, why)) < 0 || (r = read_gpt(&s, why)) < 0 || (r = check_spare(&s, why)) < 0 ||
-            (r = read_esp(&s, why)) < 0 || (r = check_quarantine(&s, stage_uki(&s)->sha256, why)) < 0 ||
-            (r = check_chain(&s, why)) < 0 || (r = plan_boot(&s, why)) < 0 || (r = find_verity(&s, &hash_read, why)) < 0)
+        r = stage_check(&s, why);
+        if (r < 0)
                 return r;
-        if (!hash_read && s.container.has_ranges && !s.cosi.usr->inline_verity) {
-                Superblock discard = { .want = UINT64_MAX - VERITY_BLOCK };
-
-                if ((r = read_hash_image(&s, &discard, why)) < 0)
-                        return r;
-                hash_read = true;
-        }
-
         r = stage_begin(&s, why);
         if (r >= 0)
-                r = stage_bytes(&s, hash_read, why);
+                r = stage_bytes(&s, why);
         if (r < 0)
                 return stage_refused(&s, r, why);
         more = stage_story(&s);

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* What the parts of the staging step share: an opened image, what of it was believed, and what will be written. update-image.c
+ * opens and checks the COSI, update-esp.c the boot files in it, update-stage.c writes. */
+
+#include "update.h"
+#include "base/digest.h"
+
+/* One file of the image's ESP that the release lists. */
+typedef struct StageFile {
+        size_t at; /* index in esp */
+        BootKind kind;
+        char sha256[SHA256_HEX];
+        bool is_pe;
+        PeSummary pe;
+} StageFile;
+
+typedef struct Stage {
+        Update *u;
+        WhyKind kind; /* what a contradiction is called */
+        SlotId target;
+        const SlotParts *parts;
+        FetchCosi container;
+        Cosi cosi;
+        Bytes signature; /* HASH-SIG payload, empty when the image has none */
+        FetchEsp esp;
+        StageFile *files;
+        size_t n_files;
+        BootPlan plan;
+        VerityParams verity;
+        bool hash_image_read;
+        SlotWriter *writer;
+} Stage;
+
+void stage_done(Stage *s);
+
+/* update-image.c: no byte of the host changes */
+int stage_open_image(Stage *s, Why *why);      /* container, metadata, agreement with the release, GPT region */
+int stage_find_verity(Stage *s, Why *why);     /* salt, UUID and size of the tree */
+/* Reads the image's own hash tree to its end: its digest is checked that way. The tree on the disk is our own. Once. */
+int stage_check_hash_image(Stage *s, Why *why);
+
+/* update-esp.c: nor here */
+int stage_read_esp(Stage *s, Why *why);        /* every file against the signed list, UKI and addons taken apart */
+int stage_check_chain(Stage *s, Why *why);
+int stage_plan_boot(Stage *s, Why *why);
+const StageFile *stage_uki(const Stage *s);
