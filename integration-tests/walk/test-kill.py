@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -182,8 +183,9 @@ def main():
             r = strace(first, work / "trace", None, verb, *args)
             assert r.returncode == 0, r.stdout
             todo = points(work / "trace")
-            print(f"{verb}: {len(todo)} points, every {step}.", flush=True)
-            jobs = [(p, way) for p in todo[::step] for way in ("again", "reboot")]
+            print(f"{verb}: {len(todo)} points, every {step}", flush=True)
+            offset = int(time.time()) // 60 % step     # another share of the points each time
+            jobs = [(p, way) for p in todo[offset::step] for way in ("again", "reboot")]
             with ThreadPoolExecutor(max_workers=2) as pool:
                 for error in pool.map(lambda j: one(work, base, verb, args, j[0], reference, cosi, j[1]), jobs):
                     n += 1
