@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #include "fetch/esp-image.h"
+#include "fetch/values.h"
 #include "base/fd.h"
 
 #include <errno.h>
@@ -151,7 +152,16 @@ static int file_read_at(void *ctx, uint64_t offset, void *buf, size_t size)
 
 int esp_image_pe(EspImage *esp, size_t i, PeSummary *ret, Why *why)
 {
+        _cleanup_(pe_summary_done) PeSummary s = { 0 };
         FileReader f = { esp, esp_image_file(esp, i), why };
+        int r;
 
-        return pe_read(file_read_at, &f, f.file->size, f.file->path, esp->kind, ret, why);
+        r = pe_read(file_read_at, &f, f.file->size, f.file->path, esp->kind, &s, why);
+        if (r < 0)
+                return r;
+        if (s.profile_cmdlines && strlen(s.profile_cmdlines) > VALUE_PE_PROFILES_MAX)
+                return fail(why, -EFBIG, esp->kind, "bad-pe", "%s: command lines of more than %u bytes",
+                            f.file->path, VALUE_PE_PROFILES_MAX);
+        pe_summary_move(ret, &s);
+        return 0;
 }

@@ -40,7 +40,7 @@ static const char *take_number(const char *p, uint64_t *ret)
 /* "bytes 100-199/1000", "bytes 100-199/" followed by a star, "bytes ", a star and "/1000" (with 416) */
 static int take_range(Reply *r, const char *p)
 {
-        if (strncasecmp(p, "bytes ", 6) != 0)
+        if (strncasecmp(p, "bytes ", 6) != 0 || r->has_range || r->has_total) /* said twice is contradicted */
                 return -EBADMSG;
         p += 6;
         if (*p == '*') {

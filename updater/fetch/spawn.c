@@ -188,8 +188,8 @@ static int arrange_fds(int sock, int exe_fd, int *ret_exe_fd)
         return 0;
 }
 
-static int child(int sock, int exe_fd, const char *path, const Identity *id, char *const envp[],
-                 pid_t parent, Why *why)
+static int child(int sock, int exe_fd, const char *path, const Identity *id, char *const envp[], pid_t parent,
+                 Why *why)
 {
         char *const argv[] = { (char *) PROGRAM, NULL };
         sigset_t none;

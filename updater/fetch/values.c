@@ -190,13 +190,19 @@ enum {
         PE_ADDON = 1 << 2,
         PE_CMDLINE = 1 << 3,
         PE_OSREL = 1 << 4,
+        PE_AUTHENTICODE = 1 << 5,
 };
+
+/* What does not cross is silently lost on the other side: a new field belongs into both functions below. */
+_Static_assert(sizeof(PeSummary) == 8 + 6 * sizeof(char *) + 40 + UKI_SIGNATURES_MAX * sizeof(Bytes) + 8,
+               "PeSummary has changed");
 
 void value_put_pe(WirePack *p, const PeSummary *s)
 {
         wire_put_u32(p, (s->has_linux ? PE_LINUX : 0u) | (s->has_initrd ? PE_INITRD : 0u) |
                                 (s->is_addon ? PE_ADDON : 0u) | (s->has_cmdline ? PE_CMDLINE : 0u) |
-                                (s->has_osrel ? PE_OSREL : 0u));
+                                (s->has_osrel ? PE_OSREL : 0u) |
+                                (s->has_authenticode ? PE_AUTHENTICODE : 0u));
         wire_put_u32(p, s->machine);
         wire_put_bytes(p, s->authenticode_sha256, sizeof(s->authenticode_sha256));
         wire_put_str(p, s->cmdline);
@@ -204,6 +210,7 @@ void value_put_pe(WirePack *p, const PeSummary *s)
         wire_put_str(p, s->uname);
         wire_put_str(p, s->sbat);
         wire_put_str(p, s->sdmagic);
+        wire_put_str(p, s->profile_cmdlines);
         wire_put_u32(p, (uint32_t) s->n_signatures);
         for (size_t i = 0; i < s->n_signatures; i++)
                 wire_put_bytes(p, s->signatures[i].data, s->signatures[i].size);
@@ -221,6 +228,7 @@ int value_get_pe(WireUnpack *u, PeSummary *ret)
         s.is_addon = flags & PE_ADDON;
         s.has_cmdline = flags & PE_CMDLINE;
         s.has_osrel = flags & PE_OSREL;
+        s.has_authenticode = flags & PE_AUTHENTICODE;
         s.machine = (uint16_t) wire_get_u32(u);
         wire_get_bytes(u, sizeof(s.authenticode_sha256), &digest);
         wire_get_raw(u, UKI_CMDLINE_MAX, &s.cmdline);
@@ -228,6 +236,7 @@ int value_get_pe(WireUnpack *u, PeSummary *ret)
         wire_get_raw(u, UKI_TEXT_MAX, &s.uname);
         wire_get_raw(u, UKI_TEXT_MAX, &s.sbat);
         wire_get_raw(u, UKI_TEXT_MAX, &s.sdmagic);
+        wire_get_raw(u, VALUE_PE_PROFILES_MAX, &s.profile_cmdlines);
         n = wire_get_u32(u);
         if (u->failed || digest.size != sizeof(s.authenticode_sha256) || n > UKI_SIGNATURES_MAX)
                 return -EBADMSG;

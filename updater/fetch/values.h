@@ -9,8 +9,10 @@
 
 #define VALUE_ENVELOPE_MAX (ENVELOPE_MAX + ENVELOPE_SIGNATURES_MAX * (SIGNATURE_MAX + 256u) + 1024u)
 #define VALUE_ESP_MAX      (8u * 1024u * 1024u) /* FAT_ENTRIES_MAX paths of FAT_PATH_MAX bytes, and some more */
-#define VALUE_PE_MAX       (3u * 1024u * 1024u)
-#define VALUE_PE_SIG_MAX   (256u * 1024u) /* one PKCS#7 blob: a chain of a few certificates has 10 kB */
+#define VALUE_PE_MAX       (4u * 1024u * 1024u)
+#define VALUE_PE_PROFILES_MAX                                                                                \
+        (1024u * 1024u) /* command lines of all profiles of a UKI; one has some 200 bytes */
+#define VALUE_PE_SIG_MAX UKI_CERTIFICATES_MAX
 
 /* A failure as it crosses: kind, code and sentences. What a hostile child says can only ever be one of the
  * failures that bringing bytes may have, in printable ASCII. */

@@ -22,7 +22,7 @@ static char *run_sh(const char *script)
 {
         char *argv[] = { (char *) "/bin/sh", (char *) "-ec", (char *) script, (char *) "sh", dir, NULL };
         char *envp[] = { (char *) "PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *) "LC_ALL=C.UTF-8",
-                            (char *) "MTOOLS_SKIP_CHECK=1", NULL };
+                         (char *) "MTOOLS_SKIP_CHECK=1", NULL };
         const RunOptions options = {
                 .exe_fd = -1, .cwd_fd = -1, .environ = envp, .timeout_sec = 100, .output_max = MIB
         };
