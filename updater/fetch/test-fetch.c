@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define KIND   WHY_TRUST
 #define WINDOW COSI_WINDOW_DEFAULT
@@ -257,9 +258,185 @@ static int client(int argc, char *argv[])
         return r < 0 ? why_exit_code(&c.why) : 0;
 }
 
+/* --- the unit test --- */
+
+static char dir[] = "/tmp/gybe-fetch-XXXXXX";
+
+static const char make[] = "cd \"$1\"; mkdir -p images root; head -c 300000 /dev/urandom > usr; truncate -s "
+                           "900000 usr; printf tail >> usr; "
+                           "truncate -s 4M esp; mkfs.vfat -n ESP esp > null; mmd -i esp ::EFI; mcopy -i esp "
+                           "usr ::EFI/a.efi; printf abc > small; "
+                           "head -c 8192 /dev/zero > blank; for i in usr esp small blank; do zstd -q $i -o "
+                           "images/$i.zst; done; : > cosi-marker; "
+                           "printf '{\"version\":\"1.2\"}' > metadata.json; tar --format=gnu -cf x.cosi "
+                           "cosi-marker metadata.json images/usr.zst "
+                           "images/esp.zst images/small.zst images/blank.zst; "
+                           "printf "
+                           "'{\"payloadType\":\"application/"
+                           "vnd.gybe.feed+json;v=1\",\"payload\":\"e30=\",\"signatures\":[{\"keyid\":"
+                           "\"%064d\",\"alg\":\"ed25519\",\"sig\":\"AAAA\"}]}' 7 > index.json";
+
+static bool run_sh(const char *script)
+{
+        char *argv[] = { (char *) "/bin/sh", (char *) "-ec", (char *) script, (char *) "sh", dir, NULL };
+        char *envp[] = { (char *) "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+        const RunOptions options = {
+                .exe_fd = -1, .cwd_fd = -1, .environ = envp, .timeout_sec = 60, .output_max = 4096
+        };
+        _cleanup_(run_result_done) RunResult result = { 0 };
+
+        assert(run(argv, &options, &result) == 0);
+        if (result.exit_code != 0)
+                (void) fprintf(stderr, "%s\n", result.output.data ? (char *) result.output.data : "");
+        return result.exit_code == 0;
+}
+
+static Bytes load(const char *name)
+{
+        _cleanup_(free_charp) char *path = str_printf("%s/%s", dir, name);
+        _cleanup_(close_fdp) int fd = open(path, O_RDONLY | O_CLOEXEC);
+        Bytes b = BYTES_NULL;
+
+        assert(fd >= 0 && fd_read_all(fd, 16 * MIB, &b) == 0);
+        return b;
+}
+
+static CosiImage image_from(const char *name)
+{
+        _cleanup_(free_charp) char *packed_name = str_printf("images/%s.zst", name);
+        _cleanup_(bytes_done) Bytes raw = load(name), packed = load(packed_name);
+        CosiImage image = { .compressed_size = packed.size,
+                            .uncompressed_size = raw.size,
+                            .has_sha384 = true };
+
+        (void) snprintf(image.path, sizeof(image.path), "%s", packed_name);
+        assert(sha384_hex(packed.data, packed.size, image.sha384) == 0);
+        return image;
+}
+
+static int append_data(void *ctx, const void *data, size_t size, Why *why _unused_)
+{
+        return bytes_append(ctx, data, size);
+}
+
+static int count_tick(void *ctx)
+{
+        ++*(unsigned *) ctx;
+        return 0;
+}
+
+static void test_members(Fetch *f)
+{
+        _cleanup_(bytes_done) Bytes usr = load("usr"), small = load("small"), got = BYTES_NULL,
+                                    sig = BYTES_NULL;
+        CosiImage image = image_from("usr");
+        uint64_t before = fetch_bytes(f);
+        Why why = { 0 };
+
+        assert(fetch_member_bytes(f, &image, WINDOW, KIND, usr.size, &got, &why) == 0);
+        assert(got.size == usr.size && memcmp(got.data, usr.data, usr.size) == 0);
+        assert(fetch_bytes(f) >= before + image.compressed_size);
+        assert(fetch_member_bytes(f, &image, WINDOW, KIND, usr.size - 1, &got, &why) == -EFBIG &&
+               why.kind == KIND);
+        image.sha384[5] ^= 1;
+        why = (Why){ 0 };
+        assert(fetch_member_bytes(f, &image, WINDOW, WHY_IMAGE, usr.size, &got, &why) < 0 &&
+               why.kind == WHY_IMAGE);
+        assert(streq(why.code, "member-digest"));
+        why = (Why){ 0 };
+        image = image_from("small"); /* a request after a failed one */
+        assert(fetch_member_bytes(f, &image, WINDOW, KIND, 3, &got, &why) == 0 && got.size == 3);
+        assert(fetch_member_signature(f, &image, WINDOW, KIND, "00", &sig, &why) < 0);
+        why = (Why){ 0 };
+        image = image_from("blank");
+        assert(fetch_member_signature(f, &image, WINDOW, KIND, "00", &sig, &why) == 0 && sig.size == 0);
+}
+
+static void test_esp(Fetch *f)
+{
+        _cleanup_(bytes_done) Bytes usr = load("usr"), got = BYTES_NULL;
+        _cleanup_(fetch_esp_done) FetchEsp esp = { 0 };
+        _cleanup_(pe_summary_done) PeSummary pe = { 0 };
+        const FetchSink sink = { append_data, NULL, &got };
+        CosiImage image = image_from("esp");
+        Why why = { 0 };
+
+        assert(fetch_esp_open(f, &image, WINDOW, KIND, &esp, &why) == 0);
+        assert(esp.n_files == 1 && streq(esp.files[0].path, "EFI/a.efi") && esp.files[0].size == usr.size);
+        assert(fetch_esp_read(f, &esp, 0, &sink, &why) == 0);
+        assert(got.size == usr.size && memcmp(got.data, usr.data, usr.size) == 0);
+        assert(fetch_esp_pe(f, &esp, 0, &pe, &why) < 0 && why.kind == KIND);
+        /* not a FAT at all, and nothing is left of the scratch file */
+        why = (Why){ 0 };
+        image = image_from("usr");
+        fetch_esp_done(&esp);
+        assert(fetch_esp_open(f, &image, WINDOW, KIND, &esp, &why) < 0 && why.kind == KIND);
+        assert(run_sh("[ -d \"$1\"/root/var/lib/gybe ] && [ -z \"$(ls -A \"$1\"/root/var/lib/gybe)\" ]"));
+}
+
+static void test_envelope(Fetch *f)
+{
+        _cleanup_(free_charp) char *path = str_printf("%s/index.json", dir),
+                                   *none = str_printf("%s/none.json", dir);
+        _cleanup_(envelope_done) Envelope e = { 0 };
+        _cleanup_(bytes_done) Bytes file = load("index.json");
+        char digest[97], expected[97];
+        Why why = { 0 };
+
+        if (fetch_envelope(f, path, &e, digest, &why) < 0)
+                (void) fprintf(stderr, "%s\n", why.text);
+        assert(streq(e.type, TYPE_FEED) && e.payload.size == 2 && e.n_signatures == 1 &&
+               e.signatures[0].sig.size == 3);
+        assert(sha384_hex(file.data, file.size, expected) == 0 && streq(digest, expected));
+        assert(fetch_envelope(f, none, &e, NULL, &why) == -ENOENT);
+}
+
+static void test_start_fails(const Env *env)
+{
+        FetchOptions options = { .key = (char *) "/no/key.pem" };
+        Fetch *f = NULL;
+        Why why = { 0 };
+
+        assert(fetch_start(env, &options, &f, &why) < 0 && !f && strstr(why.text, "http.key: /no/key.pem"));
+}
+
+static int unit(void)
+{
+        _cleanup_(env_done) Env env = ENV_NULL;
+        _cleanup_(fetch_stopp) Fetch *f = NULL;
+        _cleanup_(free_charp) char *root = NULL, *cosi_path = NULL;
+        _cleanup_(fetch_cosi_done) FetchCosi cosi = { 0 };
+        unsigned ticks = 0;
+        Why why = { 0 };
+
+        assert(mkdtemp(dir) && chmod(dir, 0755) == 0);
+        if (!run_sh(make)) {
+                (void) run_sh("rm -rf \"$1\"");
+                printf("skipped: needs zstd, tar, mkfs.vfat and mtools\n");
+                return 77;
+        }
+        root = str_printf("%s/root", dir);
+        cosi_path = str_printf("%s/x.cosi", dir);
+        assert(env_open(root, &env, &why) == 0);
+        if (fetch_start(&env, NULL, &f, &why) < 0) {
+                (void) run_sh("rm -rf \"$1\"");
+                printf("%s: %s\n", streq(why.code, "system") ? "skipped" : "failed", why.text);
+                return streq(why.code, "system") ? 77 : 1;
+        }
+        fetch_set_tick(f, count_tick, &ticks);
+        assert(fetch_cosi_open(f, cosi_path, UINT64_MAX, &cosi, &why) == 0);
+        assert(cosi.has_ranges && streq((char *) cosi.metadata.data, "{\"version\":\"1.2\"}"));
+        test_members(f);
+        test_esp(f);
+        test_envelope(f);
+        assert(fetch_cosi_finish(f, &why) == 0);
+        test_start_fails(&env);
+        assert(ticks > 0);
+        (void) run_sh("rm -rf \"$1\"");
+        return 0;
+}
+
 int main(int argc, char *argv[])
 {
-        if (argc > 1)
-                return client(argc, argv);
-        return 0;
+        return argc > 1 ? client(argc, argv) : unit();
 }
