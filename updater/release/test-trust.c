@@ -182,7 +182,7 @@ static void test_counting(void)
                 { SELF, "a", NOTHING, NULL, NULL },
                 { SELF, "b", NOTHING, "below-threshold", NULL },
                 { HYBRID, "ah", NOTHING, NULL, NULL },
-                { HYBRID, "a", NOTHING, "below-threshold", "0 of the 1" }, /* half a signer */
+                { HYBRID, "a", NOTHING, "below-threshold", "no signature by build" }, /* half a signer */
                 { HYBRID, "h", NOTHING, "below-threshold", NULL },
                 { HYBRID, "b", NOTHING, NULL, NULL },
                 { HYBRID, "ah", WRONG_A, "below-threshold", "build" }, /* named by the signer's name */

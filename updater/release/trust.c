@@ -125,6 +125,30 @@ static int check_signatures(const Root *root, const RootRole *role, const Envelo
         return v->explain ? 0 : -ENOMEM;
 }
 
+/* The keys of the role that did not sign at all: whom to ask. "" when all of them did. */
+static char *explain_missing(const RootRole *role, const Root *root, const Envelope *e)
+{
+        bool first = true;
+        Str text = STR_NULL;
+
+        for (size_t i = 0; i < role->n_signers; i++)
+                for (char **k = role->signers[i].keyids; *k; k++) {
+                        const RootSigner *signer = &role->signers[i];
+                        bool there = false;
+
+                        for (size_t n = 0; n < e->n_signatures; n++)
+                                there |= streq(e->signatures[n].keyid, *k);
+                        if (there)
+                                continue;
+                        str_add(&text, first ? "; no signature by " : ", ");
+                        if (!streq(signer->id, *k))
+                                str_addf(&text, "%.40s ", signer->id);
+                        str_addf(&text, "%.12s (%s)", *k, root_key(root, *k)->alg_name);
+                        first = false;
+                }
+        return str_take(&text);
+}
+
 static bool signer_complete(const RootSigner *s, char *const *good)
 {
         for (size_t i = 0; i < strv_len(s->keyids); i++)
@@ -157,9 +181,8 @@ static int check_algs_here(const Root *root, RoleId id, const RootRole *role, co
                 if (key_alg_supported(key_alg_from_name(name)))
                         continue;
                 (void) fail(why, -EOPNOTSUPP, WHY_TRUST, "algorithm-missing",
-                            "%s: root version %llu demands a %s signature for the %s role, and this build "
-                            "cannot check that "
-                            "algorithm",
+                            "%s: root version %llu demands a signature by %s for the %s role, and this "
+                            "build cannot check that algorithm",
                             what, (unsigned long long) root->version, name, role_name(id));
                 return fail_hint(why, -EOPNOTSUPP, "use an OpenSSL that has it (ML-DSA: 3.5 or newer)");
         }
@@ -176,13 +199,26 @@ static int check_algs_used(const Root *root, const RootRole *role, const TrustVe
                         found = streq(root_key(root, v->good[k])->alg_name, role->require_algs[i]) &&
                                 strv_has(v->signers, role_signer(role, v->good[k])->id);
                 if (!found)
-                        return fail(why, -EKEYREJECTED, WHY_TRUST, "algorithm-required",
-                                    "%s: root version %llu demands a %s signature, none of the counted ones "
-                                    "is: %s",
-                                    what, (unsigned long long) root->version, role->require_algs[i],
-                                    v->explain);
+                        return fail(
+                                why, -EKEYREJECTED, WHY_TRUST, "algorithm-required",
+                                "%s: root version %llu demands a signature by %s, none of the counted ones "
+                                "is: %s",
+                                what, (unsigned long long) root->version, role->require_algs[i], v->explain);
         }
         return 0;
+}
+
+static int too_few(const Root *root, RoleId id, const RootRole *role, const Envelope *e,
+                   const TrustVerdict *v, const char *what, Why *why)
+{
+        _cleanup_(free_charp) char *missing = explain_missing(role, root, e);
+
+        if (!missing)
+                return -ENOMEM;
+        return fail(why, -EKEYREJECTED, WHY_TRUST, "below-threshold",
+                    "%s: %zu of the %llu required signers count for the %s role of root version %llu: %s%s",
+                    what, strv_len(v->signers), (unsigned long long) role->threshold, role_name(id),
+                    (unsigned long long) root->version, v->explain, missing);
 }
 
 int trust_check(const Root *root, RoleId id, const Envelope *e, const char *what, TrustVerdict *ret, Why *why)
@@ -200,11 +236,7 @@ int trust_check(const Root *root, RoleId id, const Envelope *e, const char *what
             (r = check_signatures(root, role, e, &v)) < 0 || (r = count_signers(role, &v)) < 0)
                 return r;
         if (strv_len(v.signers) < role->threshold)
-                return fail(
-                        why, -EKEYREJECTED, WHY_TRUST, "below-threshold",
-                        "%s: %zu of the %llu required signers count for the %s role of root version %llu: %s",
-                        what, strv_len(v.signers), (unsigned long long) role->threshold, role_name(id),
-                        (unsigned long long) root->version, v.explain);
+                return too_few(root, id, role, e, &v, what, why);
         r = check_algs_used(root, role, &v, what, why);
         if (r < 0)
                 return r;
