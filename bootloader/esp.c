@@ -184,9 +184,10 @@ int esp_space(const Esp *esp, uint64_t *ret_free, uint64_t *ret_cluster)
         return 0;
 }
 
+/* syncfs() writes everything, but fs/fat has no hook in it that would flush the disk's cache; its fsync() does. */
 int esp_sync(const Esp *esp)
 {
-        return syncfs(esp->fd) < 0 ? -errno : 0;
+        return syncfs(esp->fd) < 0 || fsync(esp->fd) < 0 ? -errno : 0;
 }
 
 int esp_remove(int dir_fd, const char *name)
@@ -197,11 +198,47 @@ int esp_remove(int dir_fd, const char *name)
         return r <= 0 ? r : dir_remove(dir_fd, found);
 }
 
+/* On FAT an entry is part of what it names: rename makes an empty one and takes the old one away, and where the file begins
+ * and how long it is gets there when the file is synced, not when the folder is. */
 int esp_rename(int dir_fd, const char *from, const char *to)
 {
+        _cleanup_(close_fdp) int fd = openat(dir_fd, from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+        if (fd < 0)
+                return -errno;
         if (renameat(dir_fd, from, dir_fd, to) < 0)
                 return -errno;
-        return fsync(dir_fd) < 0 ? -errno : 0;
+        return fsync(fd) < 0 || fsync(dir_fd) < 0 ? -errno : 0;
+}
+
+/* The same over an old file. Held open, that one keeps its clusters until the name leads to the new ones on the disk: free
+ * clusters under a name that still leads there are a loader, or a loader.conf, that cannot be read. */
+static int rename_over(int dir_fd, const char *from, const char *to)
+{
+        _cleanup_(close_fdp) int old = openat(dir_fd, to, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+        return old < 0 && errno != ENOENT ? -errno : esp_rename(dir_fd, from, to);
+}
+
+int esp_replace(int dir_fd, const char *name, const void *data, size_t size)
+{
+        _cleanup_(free_charp) char *tmp = str_printf("%s.new~", name);
+        _cleanup_(close_fdp) int fd = -1;
+        int r;
+
+        if (!tmp)
+                return -ENOMEM;
+        fd = openat(dir_fd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0)
+                return -errno;
+        r = fd_write_full(fd, data, size);
+        if (r >= 0 && fsync(fd) < 0)
+                r = -errno;
+        if (r >= 0)
+                r = rename_over(dir_fd, tmp, name);
+        if (r < 0)
+                (void) unlinkat(dir_fd, tmp, 0);
+        return r;
 }
 
 static bool same_content(int a, int b)
@@ -230,7 +267,7 @@ static int copy_over(int from_fd, uint64_t size, int to_dir, const char *name)
         if (r >= 0 && fsync(to) < 0)
                 r = -errno;
         if (r >= 0)
-                r = esp_rename(to_dir, tmp, name);
+                r = rename_over(to_dir, tmp, name);
         if (r < 0)
                 (void) unlinkat(to_dir, tmp, 0);
         return r;

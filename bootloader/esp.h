@@ -40,12 +40,40 @@ int esp_tree_size(int dir_fd, const char *name, uint64_t cluster, uint64_t *ret)
 int esp_space(const Esp *esp, uint64_t *ret_free, uint64_t *ret_cluster);
 
 /* changes, each durable when it returns */
+/* Everything that was written before is on the medium, not in its cache. */
 int esp_sync(const Esp *esp);
 /* Removes a file or folder by the name FAT would know it by; a missing one is success. */
 int esp_remove(int dir_fd, const char *name);
 int esp_rename(int dir_fd, const char *from, const char *to);
 /* Copies a file over another: equal contents are left alone (returns 0; 1 when it was written). */
 int esp_copy(int from_dir, const char *from, int to_dir, const char *to);
+/* A small file, as file_replace(), and as FAT needs it: the old contents keep their place until the new ones are found. */
+int esp_replace(int dir_fd, const char *name, const void *data, size_t size);
+
+/* --- room for names: see esproom.c --- */
+
+#define ESP_SPARE "GYBE.NEW" /* beside a folder that is being written once more */
+
+/* An entry of a folder: where it begins (bytes), how many places of 32 bytes it may take. */
+typedef struct EspPlace {
+        uint64_t start;
+        unsigned places;
+} EspPlace;
+
+/* Places that a name may take. */
+unsigned esp_places(const char *name);
+/* Longest run of free places in a folder with these entries (in order) and this many bytes. */
+unsigned esp_room_of(const EspPlace *entries, size_t n, uint64_t size);
+/* The same for a folder on the ESP; plenty where it is not FAT. */
+int esp_room(const Esp *esp, int dir_fd, unsigned *ret);
+/* Afterwards that many places are free in a row in the folder (a missing one is fine). Descriptors of it are stale. */
+int esp_make_room(const Esp *esp, const char *path, unsigned places, Why *why);
+/* Refuses instead. */
+int esp_check_room(const Esp *esp, const char *path, unsigned places, Why *why);
+/* Free bytes that esp_make_room() would need; 0 when there is room. */
+int esp_rebuild_size(const Esp *esp, const char *path, unsigned places, uint64_t cluster, uint64_t *ret);
+/* Writes the folder once more, roomier, and exchanges the two. Names and contents stay. */
+int esp_rebuild(const Esp *esp, int parent_fd, const char *name);
 
 /* --- entries --- */
 

@@ -80,10 +80,11 @@ static int copy_loaders(SdBoot *b, char *lines, const char *own_dir, Why *why)
 {
         _cleanup_(close_fdp) int from = esp_dir(b->esp.fd, own_dir), to = -1;
         char *state = NULL;
-        int r = from;
+        int r = from < 0 ? 0 : esp_make_room(&b->esp, FALLBACK_DIR, ROOM_FILES, why);
 
-        if (r >= 0)
-                r = to = esp_make_dir(b->esp.fd, FALLBACK_DIR);
+        if (r < 0)
+                return r;
+        r = from < 0 ? from : (to = esp_make_dir(b->esp.fd, FALLBACK_DIR));
         for (char *line = strtok_r(lines, "\n", &state); line && r >= 0;
              line = strtok_r(NULL, "\n", &state)) {
                 const char *name = strchr(line, ' ');

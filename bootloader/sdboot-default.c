@@ -13,15 +13,18 @@
 
 static int write_conf(SdBoot *b, const View *v, const char *id, Why *why)
 {
-        _cleanup_(close_fdp) int dir = esp_make_dir(b->esp.fd, "loader");
         _cleanup_(free_charp) char *text = NULL, *name = NULL;
-        int r;
+        _cleanup_(close_fdp) int dir = -1;
+        int r = esp_make_room(&b->esp, "loader", ROOM_FILES, why);
 
+        if (r < 0)
+                return r;
+        dir = esp_make_dir(b->esp.fd, "loader");
         r = dir < 0 ? dir : esp_find(dir, "loader.conf", &name);
         if (r >= 0)
                 r = loader_conf_set_default(v->conf, id, v->features & FEATURE_ENTRY_PREFERRED, &text);
         if (r >= 0)
-                r = file_replace(dir, name ? name : "loader.conf", text, strlen(text), 0600);
+                r = esp_replace(dir, name ? name : "loader.conf", text, strlen(text));
         if (r >= 0)
                 r = esp_sync(&b->esp);
         return r < 0 ? fail_errno(why, r, WHY_HOST, "writing loader/loader.conf on the ESP") : 0;

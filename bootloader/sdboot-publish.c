@@ -181,7 +181,7 @@ int sd_write_intent(Boot *boot, const char *json, Why *why)
         _cleanup_(close_fdp) int fd = esp_make_dir(b->esp.fd, GYBE_DIR);
         int r;
 
-        r = fd < 0 ? fd : file_replace(fd, "intent.json", json, strlen(json), 0600);
+        r = fd < 0 ? fd : esp_replace(fd, "intent.json", json, strlen(json));
         return r < 0 ? fail_errno(why, r, WHY_HOST, "writing %s/intent.json on the ESP", GYBE_DIR) : 0;
 }
 

@@ -13,6 +13,20 @@
 
 #define RETIRED ".retired"
 
+/* Where the folder is so full that the other name would make it grow, the file goes at once: its entry is one sector. */
+static int make_inert(SdBoot *b, int entries_fd, const char *found, const char *inert)
+{
+        unsigned room;
+        int r = esp_remove(entries_fd, inert);
+
+        if (r >= 0)
+                r = esp_room(&b->esp, entries_fd, &room);
+        if (r < 0)
+                return r;
+        return room >= esp_places(inert) ? esp_rename(entries_fd, found, inert)
+                                         : file_remove(entries_fd, found);
+}
+
 int sd_drop_entry(SdBoot *b, int entries_fd, const char *name)
 {
         _cleanup_(free_charp) char *inert = str_printf("%s" RETIRED, name), *found = NULL;
@@ -22,11 +36,8 @@ int sd_drop_entry(SdBoot *b, int entries_fd, const char *name)
         if (!inert)
                 return -ENOMEM;
         r = esp_find(entries_fd, name, &found);
-        if (r > 0) {
-                r = esp_remove(entries_fd, inert);
-                if (r >= 0)
-                        r = esp_rename(entries_fd, found, inert);
-        }
+        if (r > 0)
+                r = make_inert(b, entries_fd, found, inert);
         entry_addons_dir(name, addons);
         if (r >= 0)
                 r = esp_remove(entries_fd, addons);
@@ -175,7 +186,11 @@ int sd_retire(Boot *boot, int spare_slot, Why *why)
                 r = sd_forget_staged(b, spare_slot);
         if (r >= 0)
                 r = esp_sync(&b->esp);
-        return r < 0 ? fail_errno(why, r, WHY_HOST, "removing the spare slot's old boot files") : 0;
+        if (r < 0)
+                return fail_errno(why, r, WHY_HOST, "removing the spare slot's old boot files");
+        /* From here to commit nothing makes these folders grow. */
+        r = esp_make_room(&b->esp, ESP_ENTRIES, ROOM_ENTRIES, why);
+        return r < 0 ? r : esp_make_room(&b->esp, "loader", ROOM_FILES, why);
 }
 
 int sd_condemn(Boot *boot, const char *entry, Why *why)

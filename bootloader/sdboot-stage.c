@@ -196,7 +196,7 @@ static int note_loader(SdBoot *b, const SdFile *f)
         if (strstr(text, line))
                 return 0;
         all = f->kind == BOOT_SHIM ? str_printf("%s%s", text, line) : str_printf("%s%s", line, text);
-        return all ? file_replace(dir, "loaders", all, strlen(all), 0600) : -ENOMEM;
+        return all ? esp_replace(dir, "loaders", all, strlen(all)) : -ENOMEM;
 }
 
 static int finish(SdBoot *b, SdFile *f)

@@ -30,6 +30,11 @@
 #define TEMPLATES_DIR "acl/uki-addons"
 #define FALLBACK_DIR  "EFI/BOOT"
 
+/* Free places, in a row, that the names of one update need at most in the folders that firmware and loader list (esproom.c). In
+ * EFI/Linux: staged UKI and its temporary name 3 + 3, staged addon folder 4, final names 3 + 4, a retired one 4; and some. */
+#define ROOM_ENTRIES 24u
+#define ROOM_FILES   6u /* loader.conf, a loader copy, with its temporary name */
+
 #define FEATURE_ENTRY_DEFAULT   (UINT64_C(1) << 2)
 #define FEATURE_ENTRY_ONESHOT   (UINT64_C(1) << 3)
 #define FEATURE_ENTRY_PREFERRED (UINT64_C(1) << 19)
