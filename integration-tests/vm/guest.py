@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The guest tier: a small Debian that is laid out, booted and updated like Azure Container Linux.
 
-Two things are made here, both from the trees and from what GYBE_DESTDIR holds (a DESTDIR install of gybe, with usr/ and
-perhaps etc/ inside; without it the guest has no updater and still boots):
+Two things are made here, both from the trees and from what destdir() holds (gybe as a package would install it):
 
     Release     what a release engineer feeds to `gybe-release build`: the /usr image with its verity tree and root
                 hash, the UKI, the slot addons, a file tree of the ESP
@@ -18,6 +17,7 @@ A release can be made to misbehave. `trouble` is put on its command line and act
     wait        the initrd waits for a root file system that does not exist
 """
 
+import functools
 import hashlib
 import os
 import shutil
@@ -99,6 +99,19 @@ ExecStart=/usr/bin/ip route replace default via 10.0.2.2
 """
 COLDPLUG = "[Service]\nExecStart=\nExecStart=-udevadm trigger --action=add --subsystem-match=block"
 
+# What no test asks for, and which would only be hashed and copied, slowly: package management, hardware tables, character
+# sets, and every module but these and what they need.
+PRUNED = """
+usr/lib/udev/hwdb.bin usr/lib/udev/hwdb.d usr/lib/x86_64-linux-gnu/gconv usr/lib/x86_64-linux-gnu/perl-base
+usr/lib/x86_64-linux-gnu/libapt-*.so.* usr/lib/x86_64-linux-gnu/libdb-5.3.so usr/lib/x86_64-linux-gnu/libsqlite3.so.*
+usr/lib/x86_64-linux-gnu/usr/lib/apt usr/lib/dpkg usr/lib/locale usr/lib/gnupg* usr/lib/systemd/systemd-networkd
+usr/bin/perl* usr/bin/sqv usr/bin/gpg* usr/bin/dirmngr* usr/bin/apt* usr/bin/dpkg* usr/bin/localedef usr/sbin/e2fsck
+usr/share/zoneinfo usr/share/doc usr/share/info usr/share/perl* usr/share/zsh usr/share/keyrings usr/share/gnupg
+usr/share/xml usr/share/terminfo/[a-km-z]* usr/share/locale usr/share/mime usr/share/lintian usr/share/bash-completion
+""".split()
+KEPT_MODULES = """virtio_pci virtio_blk virtio_console virtio_rng virtio_net dm_verity erofs ext4 vfat nls_ascii nls_cp437 efivarfs
+i6300esb autofs4 efi_pstore ip_tables overlay loop fuse configfs""".split()
+
 AGENT = r"""
 # The guest's end of the command channel: one request a line (number, base64), one answer a line.
 port=/dev/virtio-ports/gybe.channel
@@ -123,6 +136,8 @@ ImportCredential=gybe.agent
 ExecStart=/usr/bin/bash %d/gybe.agent
 Restart=always
 """
+
+SAME = object()     # "as the rest"
 
 
 @dataclass
@@ -237,6 +252,40 @@ def _put(root, changes):
                 path.chmod(0o755)
 
 
+@functools.cache
+def destdir():
+    """gybe installed as a package would: what GYBE_DESTDIR holds, else built into GYBE_BUILD (or ./build) and installed
+    there. A build of its own, because a package has the prefix /usr and the tests' build need not."""
+    if os.environ.get("GYBE_DESTDIR"):
+        return Path(os.environ["GYBE_DESTDIR"])
+    source = Path(__file__).resolve().parents[2]
+    build = Path(os.environ.get("GYBE_BUILD", source / "build")) / "guest-package"
+    out = build / "destdir"
+    shutil.rmtree(out, ignore_errors=True)
+    for command in (["cmake", "-S", source, "-B", build, "-G", "Ninja", "-DCMAKE_INSTALL_PREFIX=/usr", "-DBUILD_TESTING=OFF"],
+                    ["cmake", "--build", build], ["cmake", "--install", build]):
+        r = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "DESTDIR": str(out)})
+        if r.returncode != 0:
+            raise vm.MachineError(f"{' '.join(map(str, command))}: exit {r.returncode}\n{r.stdout[-4000:]}{r.stderr[-4000:]}")
+    return out
+
+
+def _prune(stage):
+    """Takes PRUNED and the unwanted modules out of a tree of hard links."""
+    for pattern in PRUNED:
+        for path in stage.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    modules = stage / "usr/lib/modules" / kernel_version()
+    needs = {}
+    for line in (modules / "modules.dep").read_text().splitlines():
+        file, _, rest = line.partition(":")
+        needs[file] = rest.split()
+    name_of = {file: file.rsplit("/", 1)[-1].split(".")[0].replace("-", "_") for file in needs}
+    kept = {w for file in needs if name_of[file] in KEPT_MODULES for w in (file, *needs[file])}
+    for file in set(needs) - kept:
+        (modules / file).unlink(missing_ok=True)
+
+
 def _stage(folder, with_gybe):
     """The guest's whole file tree, hard-linked from the guest tree: usr/ and the rest."""
     vm.build_trees("toolchain", "guest")
@@ -247,9 +296,12 @@ def _stage(folder, with_gybe):
     subprocess.run(["cp", "-al", CACHE / "toolchain/usr/lib/modules" / kernel_version(), modules], check=True)
     for name in ("build", "source"):
         (modules / name).unlink(missing_ok=True)
-    destdir = os.environ.get("GYBE_DESTDIR")
-    if with_gybe and destdir:
-        subprocess.run(["cp", "-a", "--remove-destination", f"{destdir}/.", stage], check=True)
+    _prune(stage)
+    if with_gybe:
+        # tar, because /lib is a link in the tree and may be a folder in the package
+        packed = subprocess.run(["tar", "-C", destdir(), "-c", "."], check=True, capture_output=True)
+        subprocess.run(["tar", "-C", stage, "-x", "--keep-directory-symlink", "--no-overwrite-dir", "--no-same-owner"],
+                       input=packed.stdout, check=True)
     return stage
 
 
@@ -290,8 +342,9 @@ def _usr_image(stage, out, fs, ident):
 
 
 def guest_image(folder, version, *, usr_changes=None, with_gybe=True, cmdline_extra="", trouble=None, fs="erofs",
-                sign=None, wrong_hash=False):
-    """Makes a Release in folder/version. usr_changes: {"usr/...": content}, see _put(). sign: a folder of probe.keys().
+                sign=None, sign_addons=SAME, wrong_hash=False):
+    """Makes a Release in folder/version. usr_changes: {"usr/...": content}, see _put(). sign: a folder of probe.keys(), for
+    everything; sign_addons: another one, or None, for the slot addons.
     wrong_hash: the slot addons name a root hash that is not the image's (dm-verity panics)."""
     folder = Path(folder) / version
     folder.mkdir(parents=True)
@@ -305,10 +358,10 @@ def guest_image(folder, version, *, usr_changes=None, with_gybe=True, cmdline_ex
     shutil.rmtree(stage)
 
     named = hashlib.sha256(roothash.encode()).hexdigest() if wrong_hash else roothash
-    addons = {}
+    addons, addon_keys = {}, sign if sign_addons is SAME else sign_addons
     for slot, data, hashes, sig in (("a", USR_A, HASH_A, SIG_A), ("b", USR_B, HASH_B, SIG_B)):
         plain = probe.addon(f"systemd.verity_usr_data=PARTUUID={data} systemd.verity_usr_hash=PARTUUID={hashes} "
-                            f"systemd.verity_usr_options=panic-on-corruption usrhash={named} acl.slot={slot}", sign)
+                            f"systemd.verity_usr_options=panic-on-corruption usrhash={named} acl.slot={slot}", addon_keys)
         addons[slot] = folder / f"slot-{slot}.addon.efi"
         shutil.copyfile(plain, addons[slot])
 

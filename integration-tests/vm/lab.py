@@ -11,10 +11,10 @@ import http.server
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import guest
@@ -22,8 +22,8 @@ import machine as vm
 import probe
 
 SLOT_B_ENTRY = "vmlinuz-100-azlb0.efi"          # what gybe and Trident call the first update's UKI
-POLICY = {"automation": "stage", "attempts": 2, "soak": "5s", "deadline": "150s"}
-DESTDIR = os.environ.get("GYBE_DESTDIR")
+PRODUCT = "azure-container-linux"
+POLICY = {"automation": "stage", "attempts": 2, "soak": "5s", "deadline": "5m"}
 
 
 class Skip(Exception):
@@ -90,43 +90,45 @@ class Lab:
         vm.new_variables(self.store, sign)
         return release
 
-    def need_gybe(self):
-        if not DESTDIR or not (Path(DESTDIR) / "usr/bin/gybe").exists():
-            raise Skip("no usr/bin/gybe in GYBE_DESTDIR")
-
     def release_tool(self, *arguments):
-        tool = os.environ.get("GYBE_RELEASE", f"{DESTDIR}/usr/bin/gybe-release")
-        r = subprocess.run([tool, *map(str, arguments)], capture_output=True, text=True, cwd=self.folder)
+        usr = guest.destdir() / "usr"
+        r = subprocess.run([str(w) for w in (usr / "bin/gybe-release", *arguments)], capture_output=True, text=True,
+                           cwd=self.folder, env={**os.environ, "GYBE_LIBEXEC": str(usr / "libexec/gybe")})
         if r.returncode != 0:
             raise vm.MachineError(f"gybe-release {' '.join(map(str, arguments))}: exit {r.returncode}: "
                                   f"{r.stdout}{r.stderr}")
         return r.stdout
 
-    def install_with_feed(self, *, sign=None, policy=None, **more):
-        """The same with keys, trust and a feed to update from."""
-        self.need_gybe()
+    def install_with_feed(self, version="1.0.0", *, sign=None, policy=None, **more):
+        """The same with keys, a trust root in /usr and a feed to update from."""
         self.keys, self.feed = self.folder / "keys", self.folder / "feed"
         self.feed.mkdir()
         self.release_tool("keygen", self.keys)
         self.server = serve(self.feed)
-        config = {"product": "azure-container-linux", "channel": "stable", "disk": {"layout": "acl"},
+        config = {"product": PRODUCT, "channel": "stable",
                   "source": {"type": "feed", "url": f"http://10.0.2.2:{self.server.server_address[1]}/index.json"}}
-        changes = {"etc/gybe/gybe.json": json.dumps(config), "etc/gybe/root.json": self.keys / "root.json",
+        changes = {"etc/gybe/gybe.json": json.dumps(config),
                    "etc/gybe/policy.d/10-lab.json": json.dumps({**POLICY, **(policy or {})})}
-        return self.install(sign=sign, root_changes=changes, **more)
+        return self.install(version, sign=sign, root_changes=changes, usr_changes=self.trust(), **more)
 
-    def publish(self, version, serial, **more):
-        """Builds a release of `version` and puts it into the feed."""
+    def trust(self):
+        return {"usr/lib/gybe/root.json": self.keys / "root.json"}
+
+    def publish(self, version, serial, *, usr_changes=None, with_gybe=True, after=None, **more):
+        """Builds a release of `version` and puts it into the feed. after(release): tampers with its parts first."""
         more.setdefault("sign", self.sign)
-        release = guest.guest_image(self.folder, version, **more)
-        raw, cosi = release.folder / "disk", release.folder / f"acl-{version}-x86_64.cosi"
-        guest.disk(raw, release, sizes={"root": 128 << 20})
-        self.release_tool("build", "--disk", raw, "-o", cosi)
-        raw.unlink()
-        keys = [w for key in sorted(self.keys.glob("*.key")) for w in ("--key", key)]
-        self.release_tool("sign", *keys, "--product", "azure-container-linux", "--channel", "stable",
-                          "--version", version, "--serial", serial, "--floor-serial", 1, cosi)
-        self.release_tool("publish", *keys, "--feed", self.feed, cosi)
+        release = guest.guest_image(self.folder, version, with_gybe=with_gybe,
+                                    usr_changes={**(self.trust() if with_gybe else {}), **(usr_changes or {})}, **more)
+        if after:
+            after(release)
+        key, cosi = self.keys / "release.pem", release.folder / f"acl-{version}-x86_64.cosi"
+        slots = [w for letter in "ab" for w in ("--addon-template", release.addons[letter])]
+        self.release_tool("build", "--usr", release.usr, "--salt", release.salt, "--uuid", release.uuid, "--uki", release.uki,
+                          "--addon", release.addons["a"], *slots, "--loader", release.loader(),
+                          "--os-release", release.folder / "os-release", "-o", cosi)
+        self.release_tool("sign", "--key", key, "--product", PRODUCT, "--channel", "stable", "--version", version,
+                          "--serial", serial, cosi)
+        self.release_tool("publish", "--feed", self.feed, "--key", key, "--channel", "stable", cosi)
         return release
 
     # running
@@ -147,6 +149,14 @@ class Lab:
 
     def run(self, command, timeout=120, check=True):
         return self.machine.run(command, timeout=timeout, check=check)
+
+    def leave(self, command):
+        """Starts a command that ends in a reboot. What it printed and its exit code are in left()."""
+        self.run("systemd-run --quiet --collect --no-block sh -c " + shlex.quote(
+            f"exec >/var/left 2>&1; {command}; echo exit=$?; sync /var/left"))
+
+    def left(self):
+        return self.run("cat /var/left")[1]
 
     def reboot(self):
         self.machine.run("systemctl --no-block reboot")
@@ -172,22 +182,36 @@ class Lab:
 
     def variable(self, name):
         """A loader variable's text, seen from inside; None when there is none."""
-        code, text = self.run(f"tail -c +5 /sys/firmware/efi/efivars/{name}-{vm.LOADER_GUID} | base64 -w0", check=False)
-        return base64.b64decode(text).decode("utf-16-le").rstrip("\0") if code == 0 and "No such" not in text else None
+        code, text = self.run(f"f=/sys/firmware/efi/efivars/{name}-{vm.LOADER_GUID}; test -e $f && cat $f | base64 -w0",
+                              check=False)
+        return base64.b64decode(text)[4:].decode("utf-16-le").rstrip("\0") if code == 0 else None
 
     def default_entry(self):
         conf = dict(line.split(None, 1) for line in self.run("cat /boot/loader/loader.conf")[1].splitlines()
                     if len(line.split(None, 1)) == 2)
         return self.variable("LoaderEntryDefault") or conf.get("default")
 
-    def wait_commit(self, seconds=120):
-        """Waits until what runs is the default: that is what committed means on disk."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            if self.variable("LoaderEntrySelected") == self.default_entry():
-                return
-            time.sleep(3)
-        raise vm.MachineError(f"not committed: {self.run('gybe status', check=False)[1]}")
+    def status(self):
+        return json.loads(self.run("gybe status --json")[1])
+
+    def history(self):
+        """The events, oldest first, and the chain holds."""
+        found = json.loads(self.run("gybe history --json")[1])
+        if not found["chainHolds"]:
+            raise vm.MachineError(f"history: chain broken at line {found['brokenAtLine']}")
+        return found["events"]
+
+    def settled(self):
+        """Waits until gybe-commit.service has done its work in this boot; its journal."""
+        self.run("while [ \"$(systemctl show -P ActiveState gybe-commit.service)\" = activating ] || "
+                 "[ -n \"$(systemctl show -P Job gybe-commit.service)\" ]; do sleep 1; done", timeout=240)
+        return self.run("journalctl -b -u gybe-commit.service -o cat --no-pager")[1]
+
+    def wait_commit(self):
+        """This boot's trial has ended well: what runs is the default."""
+        said = self.settled()
+        if self.variable("LoaderEntrySelected") != self.default_entry():
+            raise vm.MachineError(f"not committed: {said}")
 
     def arm_by_hand(self, release):
         """What an update leaves behind, done without gybe on a machine that is off: slot B written, a second
