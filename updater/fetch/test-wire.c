@@ -337,6 +337,7 @@ static void test_lies(void)
                   { 8192, 3809, 0 },
                   3,
                   "fetch-misbehaved" },
+                { "whole blocks too many", { WIRE_DATA, WIRE_DONE }, { 12288, 0 }, 2, "fetch-misbehaved" },
                 { "one too few", { WIRE_DATA, WIRE_DONE }, { 8192, 0 }, 2, "fetch-misbehaved" },
                 { "an odd piece in the middle",
                   { WIRE_DATA, WIRE_DATA, WIRE_DONE },
