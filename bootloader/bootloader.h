@@ -36,6 +36,7 @@ typedef struct BootState {
         size_t n_entries;
         char default_name[BOOT_NAME_MAX];  /* entry the default resolves to, "" none */
         char default_by[32];               /* "LoaderEntryDefault", "loader.conf", "sort order" */
+        bool default_is_named;             /* by one of the first two: it stays, whatever appears in the folder */
         char selected[BOOT_NAME_MAX];      /* LoaderEntrySelected, counter kept */
         char oneshot[BOOT_NAME_MAX];       /* LoaderEntryOneShot, "" unset */
         bool has_loader_info;              /* booted through sd-boot */

@@ -62,9 +62,10 @@ static int read_order(SdBoot *b, uint16_t order[BOOT_ORDER_MAX], size_t *ret_n)
                 return 0;
         if (r < 0)
                 return r;
-        if (raw.size % 2 != 0 || raw.size / 2 > BOOT_ORDER_MAX - 1)
+        if (raw.size / 2 > BOOT_ORDER_MAX - 1)
                 return -EBADMSG;
-        for (size_t i = 0; i < raw.size; i += 2)
+        /* an odd byte at the end is nobody's entry; firmware ignores it as well */
+        for (size_t i = 0; i + 1 < raw.size; i += 2)
                 order[(*ret_n)++] = (uint16_t) (raw.data[i] | raw.data[i + 1] << 8);
         return 0;
 }

@@ -76,6 +76,7 @@ static int sd_state(Boot *boot, BootState *ret, Why *why)
         s.n_entries = v.entries.n;
         put_text(s.default_name, sizeof(s.default_name), v.fallback ? v.fallback->name : NULL);
         put_text(s.default_by, sizeof(s.default_by), v.fallback ? v.fallback_by : NULL);
+        s.default_is_named = v.fallback && !streq0(v.fallback_by, "sort order");
         put_text(s.selected, sizeof(s.selected), v.selected);
         put_text(s.oneshot, sizeof(s.oneshot), v.oneshot);
         s.has_loader_info = v.has_loader_info;

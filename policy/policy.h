@@ -10,6 +10,11 @@ typedef struct Policy {
         unsigned attempts;    /* one-shots an image gets when nothing proves it bad */
         uint64_t deadline_sec; /* from the start of a trial boot to its commit; 0: no deadline */
         uint64_t health_timeout_sec;
+        char *pin;             /* only this version */
+        char **skip;           /* never these */
+        bool held;
+        uint64_t hold_until;   /* UINT64_MAX: until somebody says otherwise */
+        char *hold_reason, *hold_by;
 } Policy;
 
 #define POLICY_DEFAULT                                                                                       \
@@ -18,5 +23,12 @@ typedef struct Policy {
                 .attempts = 2, .deadline_sec = 15 * 60, .health_timeout_sec = 120                            \
         }
 
+void policy_done(Policy *policy);
+
+/* May this version be taken now? -EPERM with WHY_POLICY and the rule that says no. Pure. */
+int policy_may_take(const Policy *policy, const char *version, uint64_t now, Why *why);
+
+/* Adds a file's rules to *policy: what it says replaces, what it does not say stays. */
 int policy_parse(const void *data, size_t size, const char *what, Policy *policy, Why *why);
+/* As config_load(): what is wrong is said and left out. */
 int policy_load(const Env *env, Policy *ret, Why *why);

@@ -38,10 +38,10 @@ static int merge_file(int dir_fd, const char *name, const char *what, Json *merg
                 return fail_errno(why, r, WHY_HOST, "%s", what);
         r = json_parse(b.data ? (const void *) b.data : "", b.size, JSON_COMMENTS, JSON_DEPTH_MAX, what, WHY_USAGE, &j,
                        why);
+        if (r >= 0 && !json_is_object(j))
+                r = fail(why, -EINVAL, WHY_USAGE, "bad-config", "%s: not a JSON object", what);
         if (r < 0)
-                return r;
-        if (!json_is_object(j))
-                return fail(why, -EINVAL, WHY_USAGE, "bad-config", "%s: not a JSON object", what);
+                return r == -ENOMEM ? r : 0; /* said in *why, left out */
         json_merge(merged, j);
         return 0;
 }
@@ -191,11 +191,11 @@ static int take_trust(const Json *root, Config *c, Why *why)
         const Json *trust, *require;
         int r;
 
+        c->require = TRUST_RELEASE;
         r = take_section(root, "trust", &trust, why);
         if (r < 0)
                 return r;
         require = json_get(trust, "require");
-        c->require = TRUST_RELEASE;
         if (!require)
                 return 0;
         if (!json_is_array(require) || json_len(require) == 0)
@@ -237,27 +237,60 @@ static int take_http(const Json *root, FetchOptions *o, Why *why)
         return r;
 }
 
-static int take_all(const Json *root, Config *c, Why *why)
+static int take_image(const Json *root, Config *c, Why *why)
 {
-        const Json *version, *image;
         uint64_t log = COSI_WINDOW_DEFAULT;
-        int r;
+        const Json *image;
+        int r = take_section(root, "image", &image, why);
 
-        if ((r = take_str(root, "product", "product", NULL, &c->product, why)) < 0 ||
-            (r = take_str(root, "channel", "channel", "stable", &c->channel, why)) < 0 ||
-            (r = take_str(root, "esp", "esp", "/boot", &c->esp, why)) < 0 ||
-            (r = take_section(root, "version", &version, why)) < 0 ||
-            (r = take_str(version, "path", "version.path", "/etc/os-release", &c->version_path, why)) < 0 ||
-            (r = take_str(version, "key", "version.key", "VERSION_ID", &c->version_key, why)) < 0 ||
-            (r = take_disk(root, &c->slots, why)) < 0 || (r = take_source(root, c, why)) < 0 ||
-            (r = take_trust(root, c, why)) < 0 || (r = take_http(root, &c->http, why)) < 0 ||
-            (r = take_section(root, "image", &image, why)) < 0)
+        c->max_window_log = COSI_WINDOW_DEFAULT;
+        if (r < 0)
                 return r;
         r = json_get_u64(image, "maxWindowLog", &log);
         if (r < 0 || log < 10 || log > COSI_WINDOW_LIMIT)
                 return fail(why, -EINVAL, WHY_USAGE, "bad-config", "gybe.json: image.maxWindowLog must be from 10 to %u",
                             COSI_WINDOW_LIMIT);
         c->max_window_log = (unsigned) log;
+        return 0;
+}
+
+static int take_names(const Json *root, Config *c, Why *why)
+{
+        const Json *version = NULL;
+        int r;
+
+        if ((r = take_str(root, "product", "product", NULL, &c->product, why)) < 0 ||
+            (r = take_str(root, "channel", "channel", "stable", &c->channel, why)) < 0 ||
+            (r = take_section(root, "version", &version, why)) < 0)
+                return r;
+        return 0;
+}
+
+static int take_places(const Json *root, Config *c, Why *why)
+{
+        const Json *version = json_get(root, "version");
+        int r = take_str(root, "esp", "esp", "/boot", &c->esp, why);
+
+        if (r >= 0)
+                r = take_str(version, "path", "version.path", "/etc/os-release", &c->version_path, why);
+        return r < 0 ? r : take_str(version, "key", "version.key", "VERSION_ID", &c->version_key, why);
+}
+
+/* Each part stands alone: a mistake in one is said, and that part keeps its defaults. */
+static int take_all(const Json *root, Config *c, Why *why)
+{
+        const int results[] = {
+                take_names(root, c, why), take_places(root, c, why), take_disk(root, &c->slots, why), take_source(root, c, why),
+                take_trust(root, c, why), take_http(root, &c->http, why),   take_image(root, c, why),
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(results); i++)
+                if (results[i] == -ENOMEM)
+                        return -ENOMEM;
+        if ((!c->channel && !(c->channel = strdup("stable"))) || (!c->esp && !(c->esp = strdup("/boot"))) ||
+            (!c->version_path && !(c->version_path = strdup("/etc/os-release"))) ||
+            (!c->version_key && !(c->version_key = strdup("VERSION_ID"))))
+                return -ENOMEM;
         return 0;
 }
 

@@ -36,5 +36,6 @@ typedef struct Config {
         FetchOptions http;
 } Config;
 
+/* What is wrong is said in *why (the first of it), left out, and 0 is returned: negative is only a machine without memory. */
 int config_load(const Env *env, Config *ret, Why *why);
 void config_done(Config *config);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/timex.h>
 #include <sys/utsname.h>
 
 #define OS_RELEASE_MAX (64u * 1024u)
@@ -15,6 +16,7 @@
 void host_done(Host *h)
 {
         config_done(&h->config);
+        policy_done(&h->policy);
         boot_state_done(&h->boot_state);
         h->boot = boot_free(h->boot);
         h->disk = disk_free(h->disk);
@@ -23,7 +25,6 @@ void host_done(Host *h)
         intent_done(&h->intent);
         free(h->boot_id);
         free(h->version);
-        free(h->os_release);
         *h = (Host){ 0 };
 }
 
@@ -52,6 +53,14 @@ static uint64_t image_time(const Env *env)
         return 0;
 }
 
+/* Whether the kernel believes that somebody keeps its clock right. In a host made of files nobody can say otherwise. */
+static bool clock_synchronised(const Env *env)
+{
+        struct timex t = { 0 };
+
+        return !env_is_real(env) || (adjtimex(&t) >= 0 && !(t.status & STA_UNSYNC));
+}
+
 static int read_os(Host *h)
 {
         _cleanup_(bytes_done) Bytes b = BYTES_NULL;
@@ -59,12 +68,8 @@ static int read_os(Host *h)
 
         h->arch = machine_arch();
         r = env_read(h->env, h->config.version_path, OS_RELEASE_MAX, &b);
-        if (r >= 0 && b.size > 0) {
+        if (r >= 0 && b.size > 0)
                 h->version = os_release_get((const char *) b.data, h->config.version_key);
-                h->os_release = strdup((const char *) b.data);
-                if (!h->os_release)
-                        return -ENOMEM;
-        }
         r = env_read_line(h->env, "/proc/sys/kernel/random/boot_id", &h->boot_id);
         if (r == -ENOMEM)
                 return r;
@@ -180,7 +185,8 @@ int host_open(const Env *env, const char *disk_path, Host *ret, Why *why)
         _cleanup_(host_done) Host h = { .env = env };
         int r;
 
-        if ((r = config_load(env, &h.config, why)) < 0 || (r = policy_load(env, &h.policy, why)) < 0 ||
+        /* A mistake in /etc must not keep a slot on trial from being judged, nor an operator from going back. */
+        if ((r = config_load(env, &h.config, &h.config_why)) < 0 || (r = policy_load(env, &h.policy, &h.config_why)) < 0 ||
             (r = read_os(&h)) < 0 || (r = read_disk(&h, disk_path)) < 0 || (r = read_boot(&h)) < 0 ||
             (r = journal_load(env, &h.journal, &h.journal_lost, why)) < 0 ||
             (r = trust_state_load(env, &h.trust, &h.trust_lost, why)) < 0)
@@ -191,6 +197,7 @@ int host_open(const Env *env, const char *disk_path, Host *ret, Why *why)
         h.has_intent = r > 0;
         if (!h.has_intent && (r = take_hint(&h)) < 0)
                 return r;
+        h.clock_synchronised = clock_synchronised(env);
         h.time_floor = MAX(h.trust.time_floor, image_time(env));
         if (h.secure_boot && !h.config.require_configured)
                 h.config.require |= TRUST_SECUREBOOT;
@@ -223,6 +230,18 @@ static bool entry_published(const Host *h, const char *entry)
         return entry && boot_entry_find(&h->boot_state, entry) != NULL;
 }
 
+/* A failing verdict goes to quarantine before the reboot that follows from it, and survives a lost journal there. */
+static int quarantined_target(const Host *h, Why *why)
+{
+        const Journal *j = &h->journal;
+        char id[QUARANTINE_ID_SIZE];
+
+        if (j->roothash[0] ? quarantine_id(j->roothash, j->uki_sha256, id) < 0 :
+                             !h->has_intent || quarantine_id(h->intent.roothash, h->intent.uki_sha256, id) < 0)
+                return 0;
+        return quarantine_has(h->env, id, NULL, why);
+}
+
 int host_recovery_facts(Host *h, RecoveryFacts *ret, Why *why)
 {
         const Journal *j = &h->journal;
@@ -247,6 +266,10 @@ int host_recovery_facts(Host *h, RecoveryFacts *ret, Why *why)
         if (r < 0)
                 return r;
         f.deadline_fired = r > 0;
+        r = quarantined_target(h, why);
+        if (r < 0)
+                return r;
+        f.failed_verdict = r > 0;
         *ret = f;
         return 0;
 }

@@ -14,6 +14,7 @@
 typedef struct Host {
         const Env *env;
         Config config;
+        Why config_why; /* the first thing in configuration or policy that is wrong; what it says is left out */
         Policy policy;
 
         Disk *disk;
@@ -37,9 +38,9 @@ typedef struct Host {
 
         char *boot_id;
         char *version;    /* of the running OS; NULL unknown */
-        char *os_release; /* text, NULL unknown */
         const char *arch; /* "x86_64" or "aarch64" */
         uint64_t time_floor;
+        bool clock_synchronised;
         bool secure_boot;
 } Host;
 

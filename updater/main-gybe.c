@@ -15,7 +15,6 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,7 +22,8 @@ typedef struct Cli {
         const char *root, *disk, *version, *verb;
         char **args; /* behind the verb */
         int n_args;
-        bool json, quiet, no_progress, no_reboot, allow_downgrade, yes;
+        bool json, quiet, no_progress, no_reboot, allow_downgrade, all, asked_version;
+        bool answered; /* with --json: the one document was printed */
         Env env;
         Progress progress;
 } Cli;
@@ -47,22 +47,23 @@ static const char usage_text[] =
         "\n"
         "exit: 0 done, 1 failed, 2 usage, 3 refused by policy, 4 refused by trust, 5 busy, 10 nothing to do\n";
 
-static int print_json(Json *j)
+static int print_json(Cli *cli, Json *j)
 {
         _cleanup_(free_charp) char *text = json_format(j, true);
 
         if (!text)
-                return 1;
+                return -ENOMEM;
         (void) fputs(text, stdout);
+        cli->answered = true;
         return 0;
 }
 
 /* The one place where a failure becomes words and a number. */
-static int report(const Cli *cli, const Why *why, int r)
+static int report(Cli *cli, const Why *why, int r)
 {
         const char *text = why->text[0] ? why->text : strerror(-r);
 
-        if (cli->json) {
+        if (cli->json && !cli->answered) {
                 _cleanup_(json_unrefp) Json *j = json_new_object();
                 Json *e = json_new_object();
 
@@ -71,7 +72,7 @@ static int report(const Cli *cli, const Why *why, int r)
                 json_set_str(e, "message", text);
                 json_set_str(e, "hint", why->hint[0] ? why->hint : NULL);
                 json_set(j, "error", e);
-                (void) print_json(j);
+                (void) print_json(cli, j);
         }
         if (!cli->quiet || why->kind != WHY_NOTHING)
                 (void) fprintf(stderr, "gybe: %s%s%s\n", text, why->hint[0] ? "; " : "", why->hint);
@@ -95,13 +96,6 @@ static void on_say(void *ctx, const char *line)
                 (void) printf("%s\n", line);
 }
 
-static unsigned terminal_width(void)
-{
-        struct winsize w;
-
-        return ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) >= 0 && w.ws_col > 0 ? w.ws_col : 80;
-}
-
 static int verb_status(Cli *cli, Why *why)
 {
         _cleanup_(host_done) Host host = { 0 };
@@ -113,10 +107,10 @@ static int verb_status(Cli *cli, Why *why)
                 return r;
         if (cli->json) {
                 _cleanup_(json_unrefp) Json *j = status_json(&host);
-                return print_json(j) == 0 ? 0 : -ENOMEM;
+                return print_json(cli, j);
         }
         _cleanup_(free_charp) char *picture =
-                status_picture(&host, terminal_width(), isatty(STDOUT_FILENO) && !getenv("NO_COLOR"));
+                status_picture(&host, isatty(STDOUT_FILENO) && !getenv("NO_COLOR"));
         if (!picture)
                 return -ENOMEM;
         (void) fputs(picture, stdout);
@@ -163,7 +157,9 @@ static void tell_reboot(const Cli *cli, const Update *u)
 {
         if (u->reboot_due && !cli->quiet && !cli->json)
                 (void) printf("A reboot is due: the next boot %s.\n",
-                              u->host.journal.phase == PHASE_FINALIZED ? "tries the new slot, once" : "returns to the default slot");
+                              u->host.journal.phase != PHASE_FINALIZED ? "returns to the default slot" :
+                              u->host.journal.rollback                 ? "returns to the other slot" :
+                                                                         "tries the new slot, once");
 }
 
 /* Asks the machine to reboot. In a host made of files, and with --no-reboot, a due reboot is only told. */
@@ -213,7 +209,7 @@ static int walk_verb(Cli *cli, const char *verb, int (*f)(Update *, Why *), Why 
         progress_end(&cli->progress);
         if (r >= 0 && cli->json) {
                 _cleanup_(json_unrefp) Json *j = result_json(&u, verb);
-                (void) print_json(j);
+                (void) print_json(cli, j);
         }
         for (char **m = u.missing; m && *m && !cli->quiet; m++)
                 (void) fprintf(stderr, "gybe: warning: %s\n", *m);
@@ -229,9 +225,12 @@ static int do_check(Update *u, Why *why)
 {
         int r = update_check(u, why);
 
+        const SlotRecord *running = host_running_record(&u->host);
+        bool older = running && running->has_serial && u->release.serial <= running->serial;
+
         if (r >= 0)
-                update_say(u, "%s (serial %" PRIu64 ") is newer than what runs", u->release.version ? u->release.version : "a release",
-                           u->release.serial);
+                update_say(u, "%s (serial %" PRIu64 ") %s", u->release.version ? u->release.version : "a release", u->release.serial,
+                           older ? "can be had; what runs is later" : "is newer than what runs");
         return r;
 }
 
@@ -313,7 +312,7 @@ static int verb_history(Cli *cli, Why *why)
                 if (broken > 0)
                         json_set_u64(j, "brokenAtLine", broken);
                 json_set(j, "events", json_ref(events));
-                (void) print_json(j);
+                (void) print_json(cli, j);
         } else
                 json_foreach(e, events) {
                         Str line = STR_NULL;
@@ -343,7 +342,7 @@ static int quarantine_show(Cli *cli, Why *why)
 
                 json_set_str(j, "schema", "gybe.quarantine/1");
                 json_set(j, "entries", json_ref(list));
-                return print_json(j) == 0 ? 0 : -ENOMEM;
+                return print_json(cli, j);
         }
         if (json_len(list) == 0)
                 (void) printf("Nothing is in quarantine.\n");
@@ -365,7 +364,7 @@ static int verb_quarantine(Cli *cli, Why *why)
 
         if (streq(what, "list"))
                 return quarantine_show(cli, why);
-        if (!streq(what, "clear") || (!id && !cli->yes))
+        if (!streq(what, "clear") || (!id && !cli->all))
                 return fail(why, -EINVAL, WHY_USAGE, "usage", "quarantine: use list, clear ID, or clear --all");
         lock = state_lock(&cli->env, why);
         if (lock < 0)
@@ -382,7 +381,15 @@ static int verb_quarantine(Cli *cli, Why *why)
         (void) close(lock);
         if (r == 0)
                 return fail(why, -ENODATA, WHY_NOTHING, "not-in-quarantine", "quarantine: nothing to clear");
-        if (r > 0 && !cli->quiet && !cli->json)
+        if (r > 0 && attempts_forget_id(&cli->env, id) < 0)
+                log_warning("the attempts of what was cleared are still counted");
+        if (r > 0 && cli->json) {
+                _cleanup_(json_unrefp) Json *j = json_new_object();
+
+                json_set_str(j, "schema", "gybe.quarantine/1");
+                json_set_u64(j, "cleared", (uint64_t) r);
+                (void) print_json(cli, j);
+        } else if (r > 0 && !cli->quiet)
                 (void) printf("Cleared %i.\n", r);
         return r < 0 ? r : 0;
 }
@@ -417,7 +424,7 @@ static int dispatch(Cli *cli, Why *why)
         return fail_hint(why, -EINVAL, "gybe --help lists the verbs");
 }
 
-enum { OPT_ROOT = 256, OPT_DISK, OPT_JSON, OPT_QUIET, OPT_NO_PROGRESS, OPT_YES, OPT_VERSION, OPT_NO_REBOOT, OPT_DOWNGRADE };
+enum { OPT_ROOT = 256, OPT_DISK, OPT_JSON, OPT_QUIET, OPT_NO_PROGRESS, OPT_ALL, OPT_VERSION, OPT_NO_REBOOT, OPT_DOWNGRADE };
 
 /* 0 go on, 1 done (help), negative: usage */
 static int parse(int argc, char *argv[], Cli *cli, Why *why)
@@ -425,13 +432,15 @@ static int parse(int argc, char *argv[], Cli *cli, Why *why)
         static const struct option options[] = {
                 { "root", required_argument, NULL, OPT_ROOT },      { "disk", required_argument, NULL, OPT_DISK },
                 { "json", no_argument, NULL, OPT_JSON },            { "quiet", no_argument, NULL, OPT_QUIET },
-                { "no-progress", no_argument, NULL, OPT_NO_PROGRESS }, { "yes", no_argument, NULL, OPT_YES },
-                { "all", no_argument, NULL, OPT_YES },              { "version", optional_argument, NULL, OPT_VERSION },
+                { "no-progress", no_argument, NULL, OPT_NO_PROGRESS }, { "all", no_argument, NULL, OPT_ALL },              { "version", optional_argument, NULL, OPT_VERSION },
                 { "no-reboot", no_argument, NULL, OPT_NO_REBOOT },  { "allow-downgrade", no_argument, NULL, OPT_DOWNGRADE },
                 { "help", no_argument, NULL, 'h' },                 { 0 },
         };
         int c;
 
+        /* How to answer is wanted even for what cannot be parsed. */
+        for (int i = 1; i < argc && !streq(argv[i], "--"); i++)
+                cli->json |= streq(argv[i], "--json");
         opterr = 0;
         while ((c = getopt_long(argc, argv, "hq", options, NULL)) >= 0) {
                 switch (c) {
@@ -451,8 +460,8 @@ static int parse(int argc, char *argv[], Cli *cli, Why *why)
                 case OPT_NO_PROGRESS:
                         cli->no_progress = true;
                         break;
-                case OPT_YES:
-                        cli->yes = true;
+                case OPT_ALL:
+                        cli->all = true;
                         break;
                 case OPT_NO_REBOOT:
                         cli->no_reboot = true;
@@ -464,11 +473,8 @@ static int parse(int argc, char *argv[], Cli *cli, Why *why)
                         /* "--version V" of stage and update, "--version" alone as everywhere */
                         if (!optarg && optind < argc && argv[optind][0] != '-')
                                 optarg = argv[optind++];
-                        if (!optarg) {
-                                (void) printf("gybe %s\n", GYBE_VERSION);
-                                return 1;
-                        }
                         cli->version = optarg;
+                        cli->asked_version = !optarg;
                         break;
                 case 'h':
                         (void) fputs(usage_text, stdout);
@@ -478,6 +484,12 @@ static int parse(int argc, char *argv[], Cli *cli, Why *why)
                         return fail_hint(why, -EINVAL, "gybe --help lists the options");
                 }
         }
+        if (cli->asked_version && optind >= argc) {
+                (void) printf("gybe %s\n", GYBE_VERSION);
+                return 1;
+        }
+        if (cli->asked_version)
+                return fail(why, -EINVAL, WHY_USAGE, "usage", "--version needs a value here");
         if (optind >= argc) {
                 (void) fail(why, -EINVAL, WHY_USAGE, "usage", "no verb");
                 return fail_hint(why, -EINVAL, "gybe --help lists the verbs");

@@ -175,8 +175,28 @@ static void add_problem(Json *problems, bool is, const Why *why)
         json_add(problems, p);
 }
 
+/* What an auditor must not have to look for. */
+static bool memory_problem(const Host *h, Why *ret)
+{
+        const SlotRecord *rec = host_running_record(h);
+
+        *ret = (Why){ 0 };
+        if (h->running.roothash[0] &&
+            trust_state_revoked(&h->trust, rec && rec->has_serial, rec ? rec->serial : 0, h->running.roothash)) {
+                (void) fail(ret, 0, WHY_TRUST, "runs-revoked", "what runs (%.16s...) has been revoked", h->running.roothash);
+                (void) fail_hint(ret, 0, "update this host");
+        } else if (h->trust_lost)
+                (void) fail(ret, 0, WHY_HOST, "trust-lost", "%s",
+                            h->trust.lost_because ? h->trust.lost_because : "trust.json was lost: floor and revocations are unknown");
+        else if (h->journal_lost)
+                (void) fail(ret, 0, WHY_HOST, "journal-lost", "%s",
+                            h->journal.lost_because ? h->journal.lost_because : "the journal was lost");
+        return ret->kind != WHY_NONE;
+}
+
 Json *status_json(const Host *h)
 {
+        Why memory;
         Json *j = json_new_object(), *slots = json_new_object(), *next = json_new_object(), *problems = json_new_array();
 
         json_set_str(j, "schema", "gybe.status/1");
@@ -201,9 +221,11 @@ Json *status_json(const Host *h)
         json_set_u64(j, "highWaterSerial", h->trust.high_water_serial);
         json_set_str(next, "action", next_action(h));
         json_set(j, "next", next);
+        add_problem(problems, true, &h->config_why);
         add_problem(problems, !h->has_layout, &h->disk_why);
         add_problem(problems, !h->running.known, &h->running_why);
         add_problem(problems, !h->has_boot_state, &h->boot_why);
+        add_problem(problems, memory_problem(h, &memory), &memory);
         json_set(j, "problems", problems);
         return j;
 }
@@ -312,17 +334,20 @@ static void problem(Str *out, bool is, const Why *why)
                 str_addf(out, " ! %s%s%s\n", why->text, why->hint[0] ? "; " : "", why->hint);
 }
 
-char *status_picture(const Host *h, unsigned width _unused_, bool colour)
+char *status_picture(const Host *h, bool colour)
 {
         Str out = STR_NULL;
+        Why memory;
 
         str_addf(&out, " %s · channel %s · %s%s%s%s\n", h->config.product ? h->config.product : "no product configured",
                  h->config.channel, h->arch, h->has_layout ? " · " : "", h->has_layout ? h->layout.generation : "",
                  h->boot_state.secure_boot ? " · Secure Boot" : "");
         boxes(h, colour, &out);
         sentence(h, &out);
+        problem(&out, true, &h->config_why);
         problem(&out, !h->has_layout, &h->disk_why);
         problem(&out, !h->running.known, &h->running_why);
         problem(&out, !h->has_boot_state, &h->boot_why);
+        problem(&out, memory_problem(h, &memory), &memory);
         return str_take(&out);
 }

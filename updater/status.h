@@ -6,5 +6,5 @@
 #include "facts.h"
 
 Json *status_json(const Host *host);
-/* width: columns of the terminal; colour: escape sequences are welcome. The caller frees. */
-char *status_picture(const Host *host, unsigned width, bool colour);
+/* 80 columns. colour: escape sequences are welcome. The caller frees. */
+char *status_picture(const Host *host, bool colour);

@@ -21,6 +21,13 @@ static uint64_t trusted_now(const Update *u)
         return MAX(env_now(u->env), u->host.time_floor);
 }
 
+/* A genuine document's time has passed, whatever this host's clock says. */
+static void raise_time(Update *u, uint64_t issued)
+{
+        (void) trust_state_raise_time(&u->host.trust, issued);
+        u->host.time_floor = MAX(u->host.time_floor, issued);
+}
+
 /* --- trust roots --- */
 
 static int load_anchor(Update *u, const char *path, const char *name, Why *why)
@@ -127,8 +134,9 @@ static int save_rotation(Update *u, const Envelope *e, uint64_t n, Why *why)
 /* root.N.json beside the index, for as long as there is a next one that somebody we trust has signed. */
 static int fetch_rotations(Update *u, const char *index_url, Why *why)
 {
-        for (unsigned i = 0; i < ROTATIONS_MAX; i++) {
-                uint64_t n = lowest_root(u) + 1;
+        uint64_t first = lowest_root(u) + 1;
+
+        for (uint64_t n = first; n < first + ROTATIONS_MAX; n++) {
                 _cleanup_(free_charp) char *name = str_printf("root.%llu.json", (unsigned long long) n), *url = NULL;
                 _cleanup_(envelope_done) Envelope e = { 0 };
                 Why ignored = { 0 };
@@ -147,10 +155,10 @@ static int fetch_rotations(Update *u, const char *index_url, Why *why)
                         log_debug("%s: %s", url, ignored.text);
                         return 0;
                 }
+                /* Anchors stand at different versions: one that does not move here may move at a later one. */
                 r = advance_anchors(u, &e);
-                if (r <= 0)
-                        return r;
-                r = save_rotation(u, &e, n, why);
+                if (r > 0)
+                        r = save_rotation(u, &e, n, why);
                 if (r < 0)
                         return r;
         }
@@ -217,7 +225,7 @@ static int judge_feed(Update *u, const Feed *feed, const char *index_url, Why *w
         if (!u->host.trust.feed_serials)
                 u->host.trust.feed_serials = json_new_object();
         json_set_u64(u->host.trust.feed_serials, key, feed->serial);
-        u->host.trust.time_floor = MAX(u->host.trust.time_floor, feed->issued);
+        raise_time(u, feed->issued);
         return 0;
 }
 
@@ -228,6 +236,7 @@ static int find_in_feed(Update *u, Why *why)
         _cleanup_(free_charp) char *index_url = NULL;
         _cleanup_(feed_done) Feed feed = { 0 };
         const TrustAnchor *anchor;
+        Why ignored = { 0 };
         int r;
 
         if ((r = feed_index_url(u->host.config.source_url, &index_url)) < 0 || (r = update_fetch(u, why)) < 0 ||
@@ -242,6 +251,10 @@ static int find_in_feed(Update *u, Why *why)
             (r = feed_parse(e.payload.data, e.payload.size, "feed index", &feed, why)) < 0 ||
             (r = judge_feed(u, &feed, index_url, why)) < 0)
                 return r;
+        /* How far the feed had come is remembered by whoever may write; staging fails later where it cannot. */
+        r = trust_state_save(u->env, &u->host.trust, &ignored);
+        if (r < 0)
+                log_debug("feed: its serial was not remembered: %s", ignored.text);
         r = feed_offer(&feed, index_url, u->host.config.product, u->host.config.channel, u->host.arch, u->options.version,
                        &u->offer, why);
         if (r == 0)
@@ -252,6 +265,10 @@ static int find_in_feed(Update *u, Why *why)
 
 int update_find(Update *u, Why *why)
 {
+        if (u->host.config_why.kind != WHY_NONE) {
+                *why = u->host.config_why;
+                return -EINVAL;
+        }
         if (!u->host.config.product)
                 return fail(why, -EINVAL, WHY_USAGE, "bad-config", "gybe.json: product is not set");
         if (u->options.release)
@@ -279,7 +296,7 @@ static int judge(Update *u, Why *why)
                 .high_water_serial = t->high_water_serial,
                 .now = env_now(u->env),
                 .time_floor = u->host.time_floor,
-                .clock_synchronised = true,
+                .clock_synchronised = u->host.clock_synchronised,
                 .revoked_serials = t->revoked_serials,
                 .n_revoked_serials = t->n_revoked_serials,
                 .revoked_roothashes = t->revoked_roothashes,
@@ -326,10 +343,8 @@ static int read_release(Update *u, Why *why)
         char sha384[SHA384_HEX];
         int r;
 
-        if ((r = update_fetch(u, why)) < 0 || (r = load_anchors(u, why)) < 0)
-                return r;
-        r = fetch_envelope(u->fetch, u->offer.release_url, &e, sha384, why);
-        if (r < 0)
+        if ((r = update_fetch(u, why)) < 0 || (r = fetch_envelope(u->fetch, u->offer.release_url, &e, sha384, why)) < 0 ||
+            (r = load_anchors(u, why)) < 0)
                 return r;
         if (!streq(e.type, TYPE_RELEASE))
                 return fail(why, -EBADMSG, WHY_TRUST, "wrong-type", "release file: it is a %s", e.type);
@@ -342,7 +357,7 @@ static int read_release(Update *u, Why *why)
         u->anchor_name = anchor->name;
         u->signed_by = TAKE(verdict.good);
         /* The payload is genuine, so its time has passed: from now on an earlier clock is a wrong clock. */
-        u->host.trust.time_floor = MAX(u->host.trust.time_floor, u->release.issued);
+        raise_time(u, u->release.issued);
         return 0;
 }
 
@@ -382,6 +397,10 @@ int update_admit(Update *u, Why *why)
         if (r < 0)
                 return r;
         if (u->has_release && (r = judge(u, why)) < 0)
+                return r;
+        /* A question may be asked at any time; taking a release is what the operator's rules are about. */
+        if (u->has_release && !u->checking &&
+            (r = policy_may_take(&u->host.policy, u->release.version, env_now(u->env), why)) < 0)
                 return r;
         return find_cosi(u, why);
 }

@@ -88,6 +88,8 @@ static int distrust_slot(Update *u, int error, const Why *why)
         u->host.journal.phase = PHASE_IDLE;
         u->host.journal.slot_dirty = true;
         u->host.journal.outcome = OUTCOME_REJECTED;
+        free(u->host.journal.message);
+        u->host.journal.message = strdup(why->text);
         (void) update_record(u, "finalize-refused", more, &ignored);
         (void) update_save(u, &ignored);
         return error;
@@ -125,6 +127,9 @@ static int launch(Update *u, const BootPlan *plan, Why *why)
         int r;
 
         j->attempt++;
+        r = attempts_set(u->env, j->roothash, j->uki_sha256, j->attempt, why);
+        if (r < 0)
+                return r;
         j->reason = REASON_NONE; /* an earlier verdict must not speak against this try */
         if ((r = write_intent(u, why)) < 0 ||
             (u->host.policy.deadline_sec > 0 &&
@@ -149,6 +154,8 @@ static int launch(Update *u, const BootPlan *plan, Why *why)
         more = json_new_object();
         json_set_str(more, "entry", j->entry);
         json_set_u64(more, "attempt", j->attempt);
+        if (u->options.allow_downgrade)
+                json_set_bool(more, "allowDowngrade", true);
         if (u->missing) {
                 Json *m = json_new_array();
                 for (char **s = u->missing; *s; s++)
@@ -180,6 +187,10 @@ int update_arm(Update *u, Why *why)
         char name[BOOT_NAME_MAX];
         int r;
 
+        if (u->host.config_why.kind != WHY_NONE) {
+                *why = u->host.config_why;
+                return -EINVAL;
+        }
         /* A finalize that was interrupted may have published already: back under the staged names, and everything once more. */
         if ((r = refuse_quarantined(u, why)) < 0 || (r = plan_from_journal(j, &plan)) < 0 ||
             (r = ops->next_name(u->host.boot, (int) update_target(u), name, why)) < 0 ||
@@ -333,8 +344,15 @@ static int take_back(Update *u, Why *why)
         int r;
 
         j->reason = REASON_OPERATOR;
-        if ((r = update_save(u, why)) < 0 || (r = update_record(u, "rollback-asked", NULL, why)) < 0 ||
-            (r = update_recover(u, why)) < 0)
+        r = update_save(u, why);
+        if (r < 0) {
+                /* Nothing can be remembered, but what matters most needs no space. */
+                Why ignored = { 0 };
+
+                (void) u->host.boot->ops->disarm(u->host.boot, j->entry, &ignored);
+                return r;
+        }
+        if ((r = update_record(u, "rollback-asked", NULL, why)) < 0 || (r = update_recover(u, why)) < 0)
                 return r;
         update_say(u, "%s is not tried at the next boot any more%s", j->version ? j->version : "The update",
                    j->phase == PHASE_STAGED ? "; it stays staged" : "");
@@ -398,6 +416,7 @@ static int fail_trial(Update *u, const HealthReport *report, Why *why)
 
         if (!message)
                 return -ENOMEM;
+        u->reboot_due = true; /* whatever can be remembered of it */
         free(j->message);
         j->message = message;
         j->reason = REASON_HEALTH_FALLBACK;
@@ -408,7 +427,6 @@ static int fail_trial(Update *u, const HealthReport *report, Why *why)
             (r = quarantine_add(u->env, j->roothash, j->uki_sha256, j->version, j->reason, what, why)) < 0 ||
             (r = update_record(u, "health-failed", more, why)) < 0)
                 return r;
-        u->reboot_due = true;
         (void) fail(why, -ECANCELED, WHY_HOST, "health", "%s: %s", j->version ? j->version : "update", what);
         return fail_hint(why, -ECANCELED, "the machine goes back to the other slot at the next boot");
 }
@@ -433,7 +451,6 @@ static int remember_slot(Update *u, Why *why)
         if (r < 0)
                 return r;
         (void) trust_state_raise_floor(t, j->floor_serial);
-        (void) trust_state_raise_time(t, j->issued);
         r = trust_state_revoke(t, j->revoked_serials, j->n_revoked_serials, j->revoked_roothashes);
         return r < 0 ? r : trust_state_save(u->env, t, why);
 }
@@ -452,8 +469,10 @@ static int keep(Update *u, const HealthReport *report, Why *why)
                 r = strv_add(&u->missing, why->text);
                 *why = (Why){ 0 };
         }
-        if (r < 0 || (r = remember_slot(u, why)) < 0 || (r = deadline_disarm(u->env, why)) < 0 || (r = intent_remove(u->env, why)) < 0 ||
-            (r = ops->remove_intent(u->host.boot, why)) < 0)
+        /* What would undo it goes next, and needs no space; what remembers it comes last. */
+        if (r < 0 || (r = deadline_disarm(u->env, why)) < 0 || (r = remember_slot(u, why)) < 0 ||
+            (r = intent_remove(u->env, why)) < 0 || (r = ops->remove_intent(u->host.boot, why)) < 0 ||
+            (r = attempts_forget(u->env, j->roothash, j->uki_sha256)) < 0)
                 return r;
         j->phase = PHASE_IDLE;
         j->outcome = j->rollback ? OUTCOME_ROLLED_BACK : OUTCOME_COMMITTED;
@@ -481,8 +500,13 @@ int update_settle(Update *u, Why *why)
         int r;
 
         /* The default names it already: it was kept, and only the memory of it is missing. */
-        if (j->entry && boot_name_equal(u->host.boot_state.default_name, j->entry))
+        if (j->entry && u->host.boot_state.default_is_named && boot_name_equal(u->host.boot_state.default_name, j->entry))
                 return keep(u, NULL, why);
+        r = refuse_quarantined(u, why);
+        if (r < 0) {
+                u->reboot_due = true;
+                return fail_hint(why, r, "reboot; the default slot comes back");
+        }
         if (j->reason == REASON_HEALTH_FALLBACK || j->reason == REASON_OPERATOR || j->reason == REASON_DEADLINE) {
                 u->reboot_due = true;
                 (void) fail(why, -ECANCELED, WHY_POLICY, "given-up", "commit: %s was judged already: %s",

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#define OS_RELEASE_MAX (64u * 1024u)
 #define GPT_REGION_MAX (256u * 1024u) /* 128 entries of 128 bytes with 4096-byte sectors are 24 KiB */
 
 static int check_metadata_digest(Stage *s, Why *why)
@@ -58,11 +59,14 @@ static int check_agrees(Stage *s, Why *why)
 
 static int check_variant(Stage *s, Why *why)
 {
-        _cleanup_(free_charp) char *theirs = cosi_os_release(&s->cosi, "VARIANT_ID"),
-                                   *ours = s->u->host.os_release ?
-                os_release_get(s->u->host.os_release, "VARIANT_ID") :
-                NULL;
+        _cleanup_(free_charp) char *theirs = cosi_os_release(&s->cosi, "VARIANT_ID"), *ours = NULL;
+        _cleanup_(bytes_done) Bytes b = BYTES_NULL;
+        int r = env_read(s->u->env, "/etc/os-release", OS_RELEASE_MAX, &b);
 
+        if (r == -ENOMEM)
+                return r;
+        if (r >= 0 && b.size > 0)
+                ours = os_release_get((const char *) b.data, "VARIANT_ID");
         if (!theirs || !ours || streq(theirs, ours))
                 return 0;
         return fail(why, -EINVAL, WHY_TRUST, "wrong-variant", "COSI: it is variant \"%s\", this host is \"%s\"", theirs, ours);
@@ -146,6 +150,10 @@ static int synthesize_release(Stage *s, Why *why)
                 return fail(why, -EOPNOTSUPP, WHY_TRUST, "no-release-file",
                             "trust: an image with an inline hash tree needs a release file");
         rel->usr.hash_size = s->cosi.usr->verity.uncompressed_size;
+        if (!streq(rel->arch, s->u->host.arch))
+                return fail(why, -EINVAL, WHY_TRUST, "wrong-arch", "COSI: it is for %s, this host is %s", rel->arch, s->u->host.arch);
+        if (trust_state_revoked(&s->u->host.trust, false, 0, rel->usr.roothash))
+                return fail(why, -EKEYREVOKED, WHY_TRUST, "revoked", "COSI: its root hash %.16s... has been revoked", rel->usr.roothash);
         return 0;
 }
 

@@ -19,6 +19,10 @@ int update_unarm(Update *u, Why *why)
         /* One-shot first: from here on a reset cannot reach the target any more. */
         if ((r = ops->disarm(u->host.boot, j->entry, why)) < 0)
                 return r;
+        /* A commit that was interrupted may have named the target already; what runs is named again before it is put away. */
+        if (u->host.running.known && u->host.running.slot != update_target(u) &&
+            (r = ops->prove_default(u->host.boot, (int) u->host.running.slot, why)) < 0)
+                return r;
         if (j->entry && !j->rollback && (r = ops->unpublish(u->host.boot, j->entry, why)) < 0)
                 return r;
         if ((r = deadline_disarm(u->env, why)) < 0 || (r = intent_remove(u->env, why)) < 0 ||
@@ -80,7 +84,16 @@ static int remember(Update *u, const Recovery *rec, Phase before, Why *why)
         if (r < 0)
                 return r;
         json_set_str(more, "evidence", evidence);
-        if ((r = update_record(u, "recovered", more, why)) < 0 || (r = update_save(u, why)) < 0)
+        r = update_record(u, "recovered", more, why);
+        if (r >= 0)
+                r = update_save(u, why);
+        if (r < 0 && rec->phase == PHASE_PROBATION) {
+                /* The verdict waits for no log: a full disk does not keep a healthy slot from being kept. */
+                log_warning("%s; going on without remembering it", why->text);
+                *why = (Why){ 0 };
+                return 0;
+        }
+        if (r < 0)
                 return r;
         return evidence && rec->close ? deadline_forget(u->env, why) : 0;
 }
@@ -100,6 +113,22 @@ static int tell(Journal *j, const Recovery *rec)
         return 0;
 }
 
+/* Floor and revocations are gone with it: said once, to people and to history. The next save starts a new file. */
+static int tell_trust_lost(Update *u, Why *why)
+{
+        const char *because = u->host.trust.lost_because ? u->host.trust.lost_because : "trust.json was lost";
+        _cleanup_(json_unrefp) Json *more = json_new_object();
+        int r;
+
+        log_warning("%s; this host's serial floor and revocations are unknown", because);
+        json_set_str(more, "message", because);
+        r = trust_state_save(u->env, &u->host.trust, why);
+        if (r < 0)
+                return r;
+        u->host.trust_lost = false;
+        return update_record(u, "trust-lost", more, why);
+}
+
 int update_recover(Update *u, Why *why)
 {
         Journal *j = &u->host.journal;
@@ -108,6 +137,8 @@ int update_recover(Update *u, Why *why)
         Phase before = j->phase;
         int r;
 
+        if (u->host.trust_lost && (r = tell_trust_lost(u, why)) < 0)
+                return r;
         r = host_recovery_facts(&u->host, &facts, why);
         if (r < 0)
                 return r;
@@ -115,7 +146,7 @@ int update_recover(Update *u, Why *why)
                         u->host.policy.attempts, &rec);
         u->recovery = rec;
         if (rec.phase == before && !rec.close && !rec.quarantine && !rec.disarm && !u->host.journal_lost &&
-            (rec.reason == REASON_NONE || rec.reason == j->reason))
+            (rec.reason == REASON_NONE || rec.reason == REASON_NEVER_REBOOTED || rec.reason == j->reason))
                 return 0;
         log_debug("recovery: %s -> %s, %s: %s", phase_name(before), phase_name(rec.phase), reason_name(rec.reason), rec.means);
 
@@ -129,8 +160,11 @@ int update_recover(Update *u, Why *why)
                 j->reason = rec.reason;
         if (rec.close)
                 j->outcome = rec.outcome;
-        if (rec.counted && j->attempt > 0)
+        if (rec.counted && j->attempt > 0) {
                 j->attempt--; /* counted when it was armed, but never booted */
+                if ((r = attempts_set(u->env, j->roothash, j->uki_sha256, j->attempt, why)) < 0)
+                        return r;
+        }
         if (u->host.journal_lost && u->host.journal.lost_because)
                 update_say(u, "%s", u->host.journal.lost_because);
         u->host.journal_lost = false;

@@ -52,9 +52,11 @@ static int check_needed(Stage *s, Why *why)
         if (streq(u->release.usr.roothash, u->host.running.roothash))
                 return fail(why, -ENODATA, WHY_NOTHING, "running", "%s: this is what runs", u->release.version);
         if ((j->phase == PHASE_STAGED || j->phase == PHASE_FINALIZED) && !j->rollback &&
-            streq(j->roothash, u->release.usr.roothash) && uki && streq(j->uki_sha256, uki))
+            streq(j->roothash, u->release.usr.roothash) && uki && streq(j->uki_sha256, uki)) {
+                u->already_staged = true;
                 return fail(why, -ENODATA, WHY_NOTHING, "staged", "%s: already %s in slot %c", u->release.version,
                             phase_name(j->phase), j->slot);
+        }
         return uki ? check_quarantine(s, uki, why) : 0;
 }
 
@@ -161,6 +163,9 @@ static int begin_journal(Stage *s, Journal *j)
             (r = copy_str(&j->source, u->source_text)) < 0 || (r = journal_files(s, j)) < 0 ||
             (r = journal_revocations(u, j)) < 0)
                 return r;
+        r = attempts_get(u->env, rel->usr.roothash, stage_uki(s)->sha256, &j->attempt);
+        if (r < 0)
+                return r;
         j->phase = PHASE_TRUSTED;
         j->slot_dirty = true;
         j->serial = rel->serial;
@@ -197,8 +202,11 @@ static int stage_begin(Stage *s, Why *why)
         Update *u = s->u;
         int r;
 
-        if ((r = supersede(u, why)) < 0 || (r = adopt_running(u, why)) < 0 || (r = trust_state_save(u->env, &u->host.trust, why)) < 0 ||
-            (r = u->host.boot->ops->prove_default(u->host.boot, (int) u->host.running.slot, why)) < 0)
+        /* The default first: what is recorded as the way back is what a boot without one-shot will start. */
+        if ((r = supersede(u, why)) < 0 ||
+            (r = u->host.boot->ops->prove_default(u->host.boot, (int) u->host.running.slot, why)) < 0 ||
+            (r = host_refresh_boot(&u->host, why)) < 0 || (r = adopt_running(u, why)) < 0 ||
+            (r = trust_state_save(u->env, &u->host.trust, why)) < 0)
                 return r;
         r = begin_journal(s, &u->host.journal);
         if (r < 0)

@@ -151,6 +151,7 @@ int update_check(Update *u, Why *why)
 {
         int r = host_require(&u->host, why);
 
+        u->checking = true;
         return r < 0 ? r : update_walk(u, PHASE_IDLE, PHASE_TRUSTED, why);
 }
 
@@ -192,7 +193,8 @@ int update_both(Update *u, Why *why)
 {
         int r = update_stage(u, why);
 
-        if (r == -ENODATA && why->kind == WHY_NOTHING && u->host.journal.phase == PHASE_STAGED) {
+        /* Only what was asked for goes on: not an older staging, and not a rollback that somebody interrupted. */
+        if (r == -ENODATA && u->already_staged && u->host.journal.phase == PHASE_STAGED) {
                 *why = (Why){ 0 };
                 r = 0;
         }

@@ -48,6 +48,8 @@ typedef struct Update {
 
         /* what the last verb did, for the caller to tell */
         Recovery recovery;
+        bool checking;       /* update_check(): nobody names a release to take it anyway */
+        bool already_staged; /* what is asked for is what lies staged */
         char **missing; /* guarantees of the way back that could not be had */
         bool reboot_due;
 } Update;

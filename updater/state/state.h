@@ -198,6 +198,13 @@ int quarantine_clear(const Env *env, const char *id /* NULL: all */, Why *why); 
 /* [{"id", "roothash", "ukiSha256", "version", "reason", "message", "since"}], by id */
 int quarantine_list(const Env *env, Json **ret, Why *why);
 
+/* --- attempts: boots a content has had, whatever was staged in between --- */
+/* 1 and *ret, 0 none (*ret 0) */
+int attempts_get(const Env *env, const char *roothash, const char *uki_sha256, unsigned *ret);
+int attempts_set(const Env *env, const char *roothash, const char *uki_sha256, unsigned n, Why *why);
+int attempts_forget(const Env *env, const char *roothash, const char *uki_sha256);
+int attempts_forget_id(const Env *env, const char *id /* NULL: all */); /* the quarantine id */
+
 /* --- trust.json --- */
 
 typedef struct SlotRecord {
