@@ -241,7 +241,7 @@ static int refuse_encoding(const Resource *s, Why *why)
 
 /* --- a small body --- */
 
-static int read_whole(Resource *s, size_t max, Bytes *ret, Why *why)
+static int read_whole(Resource *s, size_t max, WhyKind kind, Bytes *ret, Why *why)
 {
         _cleanup_(bytes_done) Bytes b = BYTES_NULL;
         const HttpAsk whole = { 0 };
@@ -262,8 +262,7 @@ static int read_whole(Resource *s, size_t max, Bytes *ret, Why *why)
                 if (r < 0 && r != -EAGAIN)
                         return r;
                 if (got > max - b.size)
-                        return fail(why, -EFBIG, WHY_NETWORK, "too-large", "%s: more than %zu bytes", s->name,
-                                    max);
+                        return fail(why, -EFBIG, kind, "too-large", "%s: more than %zu bytes", s->name, max);
                 if (bytes_append(&b, buf, got) < 0)
                         return fail_errno(why, -ENOMEM, WHY_HOST, "%s", s->name);
         } while (r >= 0);
@@ -273,13 +272,13 @@ static int read_whole(Resource *s, size_t max, Bytes *ret, Why *why)
         return 0;
 }
 
-int download_get(Http *h, const char *url, size_t max, Bytes *ret, Why *why)
+int download_get(Http *h, const char *url, size_t max, WhyKind kind, Bytes *ret, Why *why)
 {
         _cleanup_(resource_done) Resource s = { 0 };
         int r = resource_init(&s, h, url, why);
 
         while (r >= 0) {
-                r = read_whole(&s, max, ret, why);
+                r = read_whole(&s, max, kind, ret, why);
                 if (r != -EAGAIN)
                         break;
                 r = resource_retry(&s, false, why);

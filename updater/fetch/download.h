@@ -9,7 +9,7 @@
 
 #define DOWNLOAD_REDIRECTS_MAX 5u
 
-/* The whole body, at most max bytes. -ENOENT for 404 and 410. */
-int download_get(Http *h, const char *url, size_t max, Bytes *ret, Why *why);
+/* The whole body. More than max bytes are a failure of this kind. -ENOENT for 404 and 410. */
+int download_get(Http *h, const char *url, size_t max, WhyKind kind, Bytes *ret, Why *why);
 /* expect_size: UINT64_MAX, or the signed size; another one is WHY_TRUST. h is borrowed as long as the origin lives. */
 int download_open(Http *h, const char *url, uint64_t expect_size, Origin *ret, Why *why);

@@ -1,45 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 
-/* The job's half: one function per request, all of them "send a record, read the answer". Between a request
- * and its DONE every record of the other side is checked for type and length here, and once more against what
- * was asked for: no answer can be larger than the request allows. */
+/* The job's half: one function per request, each of them "send a record, read the answer". */
 
 #include "fetch/fetch.h"
 #include "fetch/client.h"
-#include "fetch/spawn.h"
+#include "fetch/local.h"
 #include "fetch/values.h"
 #include "base/fd.h"
 #include "base/str.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <time.h>
-
-#define IDLE_MS     250 /* how late a tick may come while nothing arrives */
-#define TICK_MS     100 /* ... and how often it comes while something does */
-#define SILENCE_SEC 60  /* the child says something twice a second, whatever it waits for */
 
 #define STATE_DIR "/var/lib/gybe"
-
-struct Fetch {
-        const Env *env;
-        Spawn spawn;
-        WireRecord record;
-        uint64_t bytes;
-        FetchTick tick;
-        void *tick_ctx;
-        uint64_t last_tick_ms, last_record_ms;
-        bool broken;
-};
-
-static uint64_t now_ms(void)
-{
-        struct timespec ts = { 0 };
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
-}
 
 void fetch_options_done(FetchOptions *o)
 {
@@ -64,175 +37,6 @@ void fetch_esp_done(FetchEsp *esp)
                 free(esp->files[i].path);
         free(esp->files);
         *esp = (FetchEsp){ 0 };
-}
-
-uint64_t fetch_bytes(const Fetch *f)
-{
-        return f->bytes;
-}
-
-void fetch_set_tick(Fetch *f, FetchTick tick, void *ctx)
-{
-        f->tick = tick;
-        f->tick_ctx = ctx;
-}
-
-/* --- an answer --- */
-
-/* What one answer may hold: at most max bytes of DATA and ZERO, to this sink. */
-typedef struct Answer {
-        const FetchSink *sink; /* NULL: none at all */
-        uint64_t max, got;
-        bool blocks; /* multiples of 4096 bytes, but for the end at max */
-} Answer;
-
-static int misbehaved(Fetch *f, Why *why, const char *how)
-{
-        f->broken = true;
-        return fail_hint(why, fail(why, -EPROTO, WHY_HOST, "fetch-misbehaved", "gybe-fetch: %s", how),
-                         "it may have been taken over by what it downloaded: please report it");
-}
-
-static int do_tick(Fetch *f)
-{
-        uint64_t now = now_ms();
-
-        if (!f->tick || now - f->last_tick_ms < TICK_MS)
-                return 0;
-        f->last_tick_ms = now;
-        return f->tick(f->tick_ctx);
-}
-
-static int on_idle(void *ctx)
-{
-        Fetch *f = ctx;
-        int r = do_tick(f);
-
-        if (r != 0)
-                return r;
-        return now_ms() - f->last_record_ms > SILENCE_SEC * 1000 ? -ETIMEDOUT : 0;
-}
-
-/* The next record, whatever its type. */
-static int next_record(Fetch *f, Why *why)
-{
-        const WireWait wait = { on_idle, f, IDLE_MS };
-        int r = wire_receive(f->spawn.sock, false, &wait, &f->record);
-
-        if (r == 1) {
-                f->last_record_ms = now_ms();
-                f->bytes = MAX(f->bytes, f->record.bytes); /* progress never goes back */
-                r = do_tick(f);
-                if (r == 0)
-                        return 0;
-        } else if (r == 0 || r == -ECONNRESET) {
-                f->broken = true;
-                return spawn_explain(&f->spawn, why);
-        } else if (r == -EBADMSG) {
-                return misbehaved(f, why, "what it sent is not a record");
-        }
-        f->broken = true;
-        if (r == -ETIMEDOUT)
-                return misbehaved(f, why, "has been silent for a minute");
-        return fail_errno(why, r < 0 ? r : -ECANCELED, WHY_HOST, "stopped while bytes were coming in");
-}
-
-static int take_data(Fetch *f, Answer *a, Why *why)
-{
-        const WireRecord *rec = &f->record;
-        int r;
-
-        if (!a->sink || rec->size == 0 || rec->size > a->max - a->got ||
-            (a->blocks && rec->size % WIRE_ALIGN != 0 && rec->size != a->max - a->got))
-                return misbehaved(f, why, "sent more than was asked for");
-        a->got += rec->size;
-        r = a->sink->data(a->sink->ctx, rec->data, rec->size, why);
-        f->broken = f->broken || r != 0;
-        return r;
-}
-
-static int take_zero(Fetch *f, Answer *a, Why *why)
-{
-        WireUnpack u = wire_unpack(f->record.data, f->record.size);
-        uint64_t size = wire_get_u64(&u);
-        int r;
-
-        if (!a->sink || !a->sink->zero || !wire_get_end(&u) || size == 0 || size > a->max - a->got ||
-            (a->blocks && size % WIRE_ALIGN != 0 && size != a->max - a->got))
-                return misbehaved(f, why, "sent more than was asked for");
-        a->got += size;
-        r = a->sink->zero(a->sink->ctx, size, why);
-        f->broken = f->broken || r != 0;
-        return r;
-}
-
-/* Until DONE, whose values *ret_done then points to. */
-static int read_answer(Fetch *f, Answer *a, WireUnpack *ret_done, Why *why)
-{
-        for (;;) {
-                WireUnpack u;
-                int r = next_record(f, why);
-
-                if (r < 0)
-                        return r;
-                u = wire_unpack(f->record.data, f->record.size);
-                switch (f->record.type) {
-                case WIRE_DATA:
-                        r = take_data(f, a, why);
-                        break;
-                case WIRE_ZERO:
-                        r = take_zero(f, a, why);
-                        break;
-                case WIRE_PROGRESS:
-                        break;
-                case WIRE_DONE:
-                        *ret_done = u;
-                        return 0;
-                case WIRE_FAIL:
-                        if (value_get_why(&u, &r, why) < 0)
-                                return misbehaved(f, why, "failed without saying why");
-                        return r;
-                default:
-                        return misbehaved(f, why, "answered with a request");
-                }
-                if (r != 0)
-                        return r;
-        }
-}
-
-/* --- a request --- */
-
-/* One request and its whole answer. p is emptied. */
-static int ask_with_fds(Fetch *f, WireType type, WirePack *p, const int *fds, size_t n_fds, Answer *a,
-                        WireUnpack *ret_done, Why *why)
-{
-        int r;
-
-        if (f->broken)
-                return fail(why, -EPIPE, WHY_HOST, "fetch-stopped", "gybe-fetch: was stopped before");
-        if (p->failed || p->bytes.size > WIRE_RECORD_MAX) {
-                wire_pack_done(p);
-                return fail_errno(why, -ENOMEM, WHY_HOST, "gybe-fetch");
-        }
-        f->last_record_ms = now_ms();
-        r = wire_send(f->spawn.sock, type, 0, p->bytes.data, p->bytes.size, fds, n_fds);
-        wire_pack_done(p);
-        /* a child that ended early may have said why before it did */
-        if (r < 0 && r != -EPIPE && r != -ECONNRESET) {
-                f->broken = true;
-                return fail_errno(why, r, WHY_HOST, "gybe-fetch");
-        }
-        return read_answer(f, a, ret_done, why);
-}
-
-static int ask(Fetch *f, WireType type, WirePack *p, Answer *a, WireUnpack *ret_done, Why *why)
-{
-        return ask_with_fds(f, type, p, NULL, 0, a, ret_done, why);
-}
-
-static int expect_end(Fetch *f, WireUnpack *done, Why *why)
-{
-        return wire_get_end(done) ? 0 : misbehaved(f, why, "answered something else than was asked");
 }
 
 static int collect_data(void *ctx, const void *data, size_t size, Why *why)
@@ -261,86 +65,12 @@ static int ask_blob(Fetch *f, WireType type, WirePack *p, const int *fds, size_t
         _cleanup_(bytes_done) Bytes b = BYTES_NULL;
         const FetchSink sink = { collect_data, NULL, &b };
         Answer a = { .sink = &sink, .max = max };
-        int r = ask_with_fds(f, type, p, fds, n_fds, &a, ret_done, why);
+        int r = client_ask(f, type, p, fds, n_fds, &a, ret_done, why);
 
         if (r < 0)
                 return r;
         bytes_move(ret, &b);
         return 0;
-}
-
-/* --- where bytes are --- */
-
-static int hex_digit(char c)
-{
-        return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
-}
-
-static int percent_decode(const char *s, char **ret)
-{
-        _cleanup_(free_charp) char *out = malloc(strlen(s) + 1);
-        size_t n = 0;
-
-        if (!out)
-                return -ENOMEM;
-        while (*s) {
-                if (*s != '%') {
-                        out[n++] = *s++;
-                        continue;
-                }
-                if (hex_digit(s[1]) < 0 || hex_digit(s[2]) < 0 || (s[1] == '0' && s[2] == '0'))
-                        return -EINVAL;
-                out[n++] = (char) (hex_digit(s[1]) << 4 | hex_digit(s[2]));
-                s += 3;
-        }
-        out[n] = 0;
-        *ret = TAKE(out);
-        return 0;
-}
-
-static size_t scheme_length(const char *url)
-{
-        size_t n = strspn(url, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
-
-        return n > 1 && url[n] == ':' ? n : 0;
-}
-
-/* 1 a local path, 0 something for the network */
-static int local_path(const char *url, char **ret, Why *why)
-{
-        size_t scheme = scheme_length(url);
-        const char *rest = url + scheme + 1;
-        int r = 0;
-
-        if (scheme == 4 && strncasecmp(url, "file", 4) == 0) {
-                if (strncmp(rest, "//", 2) == 0)
-                        rest += strncasecmp(rest, "//localhost/", 12) == 0 ? 11 : 2;
-                r = percent_decode(rest, ret);
-        } else if (scheme > 0 && strncmp(rest, "//", 2) == 0) {
-                if ((scheme == 4 && strncasecmp(url, "http", 4) == 0) ||
-                    (scheme == 5 && strncasecmp(url, "https", 5) == 0))
-                        return 0;
-                return fail(why, -EPROTONOSUPPORT, WHY_USAGE, "unknown-scheme",
-                            "%.*s://: not one of http://, https:// and file://", (int) MIN(scheme, 32u), url);
-        } else {
-                *ret = strdup(url);
-                r = *ret ? 0 : -ENOMEM;
-        }
-        return r < 0 ? fail_errno(why, r, WHY_USAGE, "%.200s", url) : 1;
-}
-
-static int open_local(const char *path, Why *why)
-{
-        _cleanup_(close_fdp) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-        struct stat st;
-
-        if (fd < 0 && errno == ENOENT)
-                return fail(why, -ENOENT, WHY_HOST, "not-found", "%.300s: no such file", path);
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return fail_errno(why, -errno, WHY_HOST, "%.300s", path);
-        if (!S_ISREG(st.st_mode))
-                return fail(why, -EINVAL, WHY_HOST, "not-a-file", "%.300s: not a regular file", path);
-        return take_fd(&fd);
 }
 
 /* Puts the location; *ret_fd is the opened file when it is a local one: the child may not have the right to.
@@ -357,7 +87,7 @@ static int put_location(WirePack *p, const char *url, int *ret_fd, Why *why)
         if (r < 0)
                 return r;
         if (r > 0) {
-                r = open_local(path, why);
+                r = local_open(path, why);
                 if (r < 0)
                         return r;
                 *ret_fd = r;
@@ -367,34 +97,6 @@ static int put_location(WirePack *p, const char *url, int *ret_fd, Why *why)
 }
 
 /* --- life cycle --- */
-
-int fetch_adopt(const Env *env, int sock, Fetch **ret)
-{
-        Fetch *f = calloc(1, sizeof(*f));
-
-        if (!f)
-                return -ENOMEM;
-        f->env = env;
-        f->spawn = (Spawn){ .sock = sock };
-        f->record = WIRE_RECORD_NULL;
-        *ret = f;
-        return 0;
-}
-
-Fetch *fetch_stop(Fetch *f)
-{
-        if (!f)
-                return NULL;
-        spawn_stop(&f->spawn);
-        wire_record_done(&f->record);
-        free(f);
-        return NULL;
-}
-
-void fetch_stopp(Fetch **f)
-{
-        fetch_stop(*f);
-}
 
 static void close_fds(int (*fds)[WIRE_FDS_MAX])
 {
@@ -441,7 +143,7 @@ static int send_setup(Fetch *f, const FetchOptions *o, Why *why)
         wire_put_u32(&p, o->retries);
         wire_put_str(&p, o->proxy);
         wire_put_str(&p, o->bearer_origin);
-        r = ask_with_fds(f, WIRE_SETUP, &p, fds, n_fds, &none, &done, why);
+        r = client_ask(f, WIRE_SETUP, &p, fds, n_fds, &none, &done, why);
         if (r < 0)
                 return r;
         version = wire_get_u32(&done);
@@ -449,7 +151,7 @@ static int send_setup(Fetch *f, const FetchOptions *o, Why *why)
                 return fail(why, -EPROTO, WHY_HOST, "fetch-version",
                             "gybe-fetch: speaks version %u of the wire, this program %u", version,
                             WIRE_VERSION);
-        return expect_end(f, &done, why);
+        return client_expect_end(f, &done, why);
 }
 
 int fetch_start(const Env *env, const FetchOptions *options, Fetch **ret, Why *why)
@@ -496,7 +198,7 @@ int fetch_envelope(Fetch *f, const char *url, Envelope *ret, char sha384[97], Wh
         wire_get_text(&done, text, sizeof(text));
         u = wire_unpack(blob.data, blob.size);
         if (!wire_get_end(&done) || hex_normalize(text, 96, digest) < 0 || value_get_envelope(&u, &e) < 0)
-                return misbehaved(f, why, "answered something else than an envelope");
+                return client_misbehaved(f, why, "answered something else than an envelope");
         if (sha384)
                 memcpy(sha384, digest, sizeof(digest));
         envelope_move(ret, &e);
@@ -520,11 +222,11 @@ int fetch_cosi_open(Fetch *f, const char *url, uint64_t expect_size, FetchCosi *
                 return r;
         cosi.size = wire_get_u64(&done);
         cosi.has_ranges = wire_get_u32(&done) != 0;
-        r = expect_end(f, &done, why);
+        r = client_expect_end(f, &done, why);
         if (r < 0)
                 return r;
         if (expect_size != UINT64_MAX && cosi.size != expect_size)
-                return misbehaved(f, why, "opened a COSI of another size than asked for");
+                return client_misbehaved(f, why, "opened a COSI of another size than asked for");
         *ret = cosi;
         cosi = (FetchCosi){ 0 };
         return 0;
@@ -535,9 +237,9 @@ int fetch_cosi_finish(Fetch *f, Why *why)
         WirePack p = WIRE_PACK_NULL;
         Answer none = { 0 };
         WireUnpack done;
-        int r = ask(f, WIRE_COSI_FINISH, &p, &none, &done, why);
+        int r = client_ask(f, WIRE_COSI_FINISH, &p, NULL, 0, &none, &done, why);
 
-        return r < 0 ? r : expect_end(f, &done, why);
+        return r < 0 ? r : client_expect_end(f, &done, why);
 }
 
 static void put_member(WirePack *p, const CosiImage *image, unsigned window_log_max, WhyKind kind)
@@ -551,11 +253,11 @@ static int member(Fetch *f, WireType type, WirePack *p, const CosiImage *image, 
                   WireUnpack *ret_done, Why *why)
 {
         Answer a = { .sink = sink, .max = image->uncompressed_size, .blocks = true };
-        int r = ask(f, type, p, &a, ret_done, why);
+        int r = client_ask(f, type, p, NULL, 0, &a, ret_done, why);
 
         if (r < 0)
                 return r;
-        return a.got == a.max ? 0 : misbehaved(f, why, "sent less than was asked for");
+        return a.got == a.max ? 0 : client_misbehaved(f, why, "sent less than was asked for");
 }
 
 int fetch_member(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind,
@@ -567,7 +269,7 @@ int fetch_member(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyK
 
         put_member(&p, image, window_log_max, kind);
         r = member(f, WIRE_MEMBER, &p, image, sink, &done, why);
-        return r < 0 ? r : expect_end(f, &done, why);
+        return r < 0 ? r : client_expect_end(f, &done, why);
 }
 
 static int check_small(const CosiImage *image, size_t max, WhyKind kind, Why *why)
@@ -613,7 +315,7 @@ int fetch_member_signature(Fetch *f, const CosiImage *image, unsigned window_log
         if (r < 0)
                 return r;
         present = wire_get_u32(&done);
-        r = expect_end(f, &done, why);
+        r = client_expect_end(f, &done, why);
         if (r < 0 || present == 0)
                 return r;
         bytes_move(ret, &b);
@@ -673,7 +375,7 @@ int fetch_esp_open(Fetch *f, const CosiImage *image, unsigned window_log_max, Wh
                 return r;
         u = wire_unpack(blob.data, blob.size);
         if (!wire_get_end(&done) || value_get_esp(&u, &esp) < 0)
-                return misbehaved(f, why, "answered something else than a list of files");
+                return client_misbehaved(f, why, "answered something else than a list of files");
         *ret = esp;
         esp = (FetchEsp){ 0 };
         return 0;
@@ -688,11 +390,11 @@ int fetch_esp_read(Fetch *f, const FetchEsp *esp, size_t i, const FetchSink *sin
         int r;
 
         wire_put_u32(&p, (uint32_t) i);
-        r = ask(f, WIRE_ESP_READ, &p, &a, &done, why);
+        r = client_ask(f, WIRE_ESP_READ, &p, NULL, 0, &a, &done, why);
         if (r < 0)
                 return r;
-        return a.got == a.max ? expect_end(f, &done, why)
-                              : misbehaved(f, why, "sent less than was asked for");
+        return a.got == a.max ? client_expect_end(f, &done, why)
+                              : client_misbehaved(f, why, "sent less than was asked for");
 }
 
 int fetch_esp_pe(Fetch *f, const FetchEsp *esp _unused_, size_t i, PeSummary *ret, Why *why)
@@ -709,7 +411,7 @@ int fetch_esp_pe(Fetch *f, const FetchEsp *esp _unused_, size_t i, PeSummary *re
                 return r;
         u = wire_unpack(blob.data, blob.size);
         if (!wire_get_end(&done) || value_get_pe(&u, &s) < 0)
-                return misbehaved(f, why, "answered something else than a PE summary");
+                return client_misbehaved(f, why, "answered something else than a PE summary");
         pe_summary_move(ret, &s);
         return 0;
 }

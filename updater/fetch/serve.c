@@ -257,7 +257,7 @@ static int on_envelope(Server *s, Request *q, Why *why)
         if (r < 0)
                 return r;
         r = l.fd >= 0 ? read_small_file(s, &l, ENVELOPE_MAX, &body, why)
-                      : download_get(s->http, l.name, ENVELOPE_MAX, &body, why);
+                      : download_get(s->http, l.name, ENVELOPE_MAX, WHY_TRUST, &body, why);
         if (r < 0)
                 return r;
         url_redact(l.name, name, sizeof(name));
