@@ -94,11 +94,11 @@ class Log:
             at = data_at + stored
         return writes
 
-    def data(self, write, sector):
-        """The bytes of one sector of a write. A discard reads as zeros: the worst a disk may answer."""
+    def data(self, write, sector, count=1):
+        """The bytes of some sectors of a write. A discard reads as zeros: the worst a disk may answer."""
         if write.flags & DISCARD:
-            return bytes(self.sector_size)
-        return os.pread(self.fd, self.sector_size, write.at + sector * self.sector_size)
+            return bytes(count * self.sector_size)
+        return os.pread(self.fd, count * self.sector_size, write.at + sector * self.sector_size)
 
     def close(self):
         os.close(self.fd)
@@ -163,6 +163,27 @@ def reorderings(log, count, seed=1, numbers=None):
     return sorted(cuts, key=lambda c: (c.sure, c.end))
 
 
+def singles(log, count, seed=1, numbers=None, small=16):
+    """`count` cuts at the end of a span between two flushes where all of it arrived but one sector, or one sector alone: the
+    torn pairs that a file system with two places for one fact has to fear. Sectors of long writes (file contents) are
+    left out."""
+    rng, points, cuts = random.Random(seed), flush_points(log), []
+    for a, b in zip(points, points[1:]):
+        every = [(n, s) for n in range(a, b) for s in range(log.writes[n].sectors)]
+        chosen = [(n, s) for n, s in every if log.writes[n].sectors <= small and (numbers is None or n in numbers)]
+        if len(every) < 2:
+            continue
+        for one in chosen:
+            cuts += [(a, b, one, True), (a, b, one, False)]
+    cuts = rng.sample(cuts, min(count, len(cuts)))
+    made = []
+    for a, b, one, alone in sorted(cuts):
+        kept = frozenset([one]) if alone else frozenset(
+            (n, s) for n in range(a, b) for s in range(log.writes[n].sectors) if (n, s) != one)
+        made.append(Cut(a, b, kept, f"only {one}" if alone else f"all but {one}"))
+    return made
+
+
 class Overlay:
     """The original disk seen through the sectors that arrived. Moves forward cheaply, so sorted cuts are quick."""
 
@@ -196,13 +217,26 @@ class Overlay:
         data = bytearray(os.pread(self.fd, (last - first) * size, first * size))
         data.extend(bytes((last - first) * size - len(data)))
         if last - first > len(self.base) + len(self.extra):
-            inside = [n for layer in (self.base, self.extra) for n in layer if first <= n < last]
+            inside = sorted({n for layer in (self.base, self.extra) for n in layer if first <= n < last})
         else:
             inside = [n for n in range(first, last) if n in self.base or n in self.extra]
-        for n in inside:
-            write, s = self.extra.get(n) or self.base[n]
-            data[(n - first) * size:(n - first + 1) * size] = self.log.data(write, s)
+        for n, write, s, count in self._runs(inside):
+            data[(n - first) * size:(n - first + count) * size] = self.log.data(write, s, count)
         return bytes(data[offset - first * size:offset - first * size + length])
+
+    def _runs(self, sectors):
+        """(sector, write, sector inside it, how many): neighbours that came with one write are read at once."""
+        run = None
+        for n in sectors:
+            write, s = self.extra.get(n) or self.base[n]
+            if run and run[1] is write and n == run[0] + run[3] and s == run[2] + run[3]:
+                run[3] += 1
+                continue
+            if run:
+                yield run
+            run = [n, write, s, 1]
+        if run:
+            yield run
 
     def changed(self):
         """The sectors that differ in origin from the original, sorted."""
@@ -214,9 +248,8 @@ class Overlay:
         size = self.log.sector_size
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            for n in self.changed():
-                write, s = self.extra.get(n) or self.base[n]
-                os.pwrite(fd, self.log.data(write, s), n * size)
+            for n, write, s, count in self._runs(self.changed()):
+                os.pwrite(fd, self.log.data(write, s, count), n * size)
         finally:
             os.close(fd)
 

@@ -20,7 +20,6 @@ import fnmatch
 import hashlib
 import json
 import re
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -168,20 +167,33 @@ def judge(disk, good, variable=None, slot_untouched=None):
     return complaints
 
 
-def root_file(disk_path, path):
-    """A file of the ROOT partition as the next mount would see it (journal replayed), or None."""
-    image = diskfile.Image(disk_path)
-    part = diskfile.partitions(image)["ROOT"]
-    image.close()
+def file_in(image, path):
+    """A file of an ext4 image as the next mount would see it (journal replayed, in place), or None."""
+    out = image.with_name(image.name + ".out")
+    out.unlink(missing_ok=True)
+    script = (f"e2fsck -fy -E journal_only '{image}' >/dev/null 2>&1 || :\n"
+              f"debugfs -R 'dump {path} {out}' '{image}' 2>/dev/null")
+    machine.in_tree("toolchain", ["sh", "-c", script], binds=[image.parent])
+    return out.read_bytes() if out.exists() else None
+
+
+def copy_partition(disk, part, out):
+    """A partition of a disk (anything with read()) as a sparse file."""
+    with open(out, "wb") as f:
+        f.truncate(part.size)
+        for at in range(0, part.size, CHUNK):
+            data = disk.read(part.start + at, min(CHUNK, part.size - at))
+            if data.strip(b"\0"):
+                f.seek(at)
+                f.write(data)
+
+
+def root_file(disk, path):
+    """A file of the ROOT partition as the next mount would see it, or None."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         copy = Path(folder) / "root.img"
-        subprocess.run(["dd", f"if={disk_path}", f"of={copy}", "bs=1M", "iflag=skip_bytes,count_bytes",
-                        f"skip={part.start}", f"count={part.size}", "conv=sparse", "status=none"], check=True)
-        script = (f"e2fsck -fy -E journal_only '{copy}' >/dev/null 2>&1 || :\n"
-                  f"debugfs -R 'dump {path} {folder}/out' '{copy}' 2>/dev/null")
-        machine.in_tree("toolchain", ["sh", "-c", script], binds=[folder])
-        out = Path(folder) / "out"
-        return out.read_bytes() if out.exists() else None
+        copy_partition(disk, diskfile.partitions(disk)["ROOT"], copy)
+        return file_in(copy, path)
 
 
 def explain(disk, variable=None):
@@ -207,7 +219,7 @@ def main():
     except diskfile.DiskError as e:
         sys.exit(f"judge.py: {args.disk}: {e}")
     if args.journal:
-        text = root_file(args.disk, "/var/lib/gybe/journal.json")
+        text = root_file(diskfile.Image(args.disk), "/var/lib/gybe/journal.json")
         print(f"journal: {text.decode(errors='replace').strip() if text else 'none'}")
     return 0
 
