@@ -10,49 +10,50 @@
 #include "bootloader/uki.h"
 #include "release/release.h"
 
-#define BOOT_NAME_MAX 128u /* file name of an entry; longer ones are not ours */
+#define BOOT_NAME_MAX    128u /* file name of an entry; longer ones are not ours */
 #define BOOT_ENTRIES_MAX 64u
 
 /* The identity of the two slots as command lines name them. index 0 is slot a, 1 is slot b. */
 typedef struct BootSlotIds {
-        char data_partuuid[37], hash_partuuid[37], sig_partuuid[37]; /* lower case; "" when there is no such partition */
+        char data_partuuid[37], hash_partuuid[37],
+                sig_partuuid[37]; /* lower case; "" when there is no such partition */
 } BootSlotIds;
 
 /* One bootable entry as found on the ESP (EFI/Linux/<x>.efi with its live addons), or a type-1 entry by name only. */
 typedef struct BootEntry {
-        char name[BOOT_NAME_MAX];    /* file name as on the ESP, with its counter */
-        int slot;                    /* 0, 1; -1 when its command line names neither or cannot be read */
-        char roothash[65];           /* usrhash= of the effective command line, "" unknown */
-        bool managed;                /* vmlinuz-<index>-azl<a|b><os>.efi */
-        unsigned index, os_index;    /* when managed */
-        bool is_default;             /* what a boot without one-shot would start */
-        bool is_selected;            /* what this boot started */
+        char name[BOOT_NAME_MAX]; /* file name as on the ESP, with its counter */
+        int slot;                 /* 0, 1; -1 when its command line names neither or cannot be read */
+        char roothash[65];        /* usrhash= of the effective command line, "" unknown */
+        bool managed;             /* vmlinuz-<index>-azl<a|b><os>.efi */
+        unsigned index, os_index; /* when managed */
+        bool is_default;          /* what a boot without one-shot would start */
+        bool is_selected;         /* what this boot started */
         bool is_oneshot;
-        char version[64];            /* VERSION_ID of .osrel, "" unknown */
+        char version[64]; /* VERSION_ID of .osrel, "" unknown */
 } BootEntry;
 
 typedef struct BootState {
         BootEntry *entries;
         size_t n_entries;
-        char default_name[BOOT_NAME_MAX];  /* entry the default resolves to, "" none */
-        char default_by[32];               /* "LoaderEntryDefault", "loader.conf", "sort order" */
-        bool default_is_named;             /* by one of the first two: it stays, whatever appears in the folder */
-        char selected[BOOT_NAME_MAX];      /* LoaderEntrySelected, counter kept */
-        char oneshot[BOOT_NAME_MAX];       /* LoaderEntryOneShot, "" unset */
-        bool has_loader_info;              /* booted through sd-boot */
-        bool has_staged;                   /* an update's boot files lie under their inert names */
-        uint64_t features;                 /* LoaderFeatures, 0 unknown */
+        char default_name[BOOT_NAME_MAX]; /* entry the default resolves to, "" none */
+        char default_by[32];              /* "LoaderEntryDefault", "loader.conf", "sort order" */
+        bool default_is_named;        /* by one of the first two: it stays, whatever appears in the folder */
+        char selected[BOOT_NAME_MAX]; /* LoaderEntrySelected, counter kept */
+        char oneshot[BOOT_NAME_MAX];  /* LoaderEntryOneShot, "" unset */
+        bool has_loader_info;         /* booted through sd-boot */
+        bool has_staged;              /* an update's boot files lie under their inert names */
+        uint64_t features;            /* LoaderFeatures, 0 unknown */
         bool secure_boot;
 } BootState;
 
 /* A file to be staged, from the new image or carried over from the running entry. */
 typedef struct BootFile {
-        BootKind kind;       /* BOOT_UKI, BOOT_ADDON, BOOT_CRED, BOOT_ADDON_TEMPLATE, BOOT_LOADER, BOOT_SHIM */
-        char *name;          /* file name only: its name in .extra.d, acl/uki-addons, EFI/AZLx; ignored for the UKI */
+        BootKind kind; /* BOOT_UKI, BOOT_ADDON, BOOT_CRED, BOOT_ADDON_TEMPLATE, BOOT_LOADER, BOOT_SHIM */
+        char *name; /* file name only: its name in .extra.d, acl/uki-addons, EFI/AZLx; ignored for the UKI */
         uint64_t size;
         char sha256[65];
-        bool carried;        /* from the running entry (source is the ESP itself), not from the image */
-        size_t source;       /* index of the image's file, for the walk */
+        bool carried;  /* from the running entry (source is the ESP itself), not from the image */
+        size_t source; /* index of the image's file, for the walk */
 } BootFile;
 
 typedef struct BootPlan {
@@ -88,8 +89,8 @@ typedef struct BootOps {
          * slot's addon dropped, operator addons carried by acl-disk-and-boot.md 2.2. Checks the effective command line:
          * usrhash = roothash, PARTUUIDs = the target's, verity arguments nowhere but in the slot addon (or, inline, the
          * UKI), global addons included; space on the ESP after the clean-up that stage() will do. Writes nothing. */
-        int (*plan)(Boot *b, int target_slot, const char *roothash, bool inline_hash, const BootImageFile *files,
-                    size_t n_files, BootPlan *ret, Why *why);
+        int (*plan)(Boot *b, int target_slot, const char *roothash, bool inline_hash,
+                    const BootImageFile *files, size_t n_files, BootPlan *ret, Why *why);
 
         /* The spare slot's own entry becomes inert (renamed away from .efi), then it and stale leftovers are removed.
          * Never what runs, never what a default names. */
@@ -104,8 +105,8 @@ typedef struct BootOps {
 
         /* Everything staged is there, nothing else is in the staged addon folder, digests equal, and the command line rules of
          * plan() hold for what is on the ESP. Also after publish(), with the entry's final name. */
-        int (*check)(Boot *b, int target_slot, const char *entry /* NULL: staged names */, const BootPlan *plan,
-                     const char *roothash, Why *why);
+        int (*check)(Boot *b, int target_slot, const char *entry /* NULL: staged names */,
+                     const BootPlan *plan, const char *roothash, Why *why);
 
         /* A UKI (name ignored) or a file of its live addon folder, for reading. entry NULL: the staged names. Returns an fd. */
         int (*open_file)(Boot *b, const char *entry, BootKind kind, const char *name, Why *why);

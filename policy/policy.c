@@ -8,8 +8,9 @@
 
 #include <errno.h>
 
-#define POLICY_FILE_MAX (256u * 1024u) /* hand-written rules; windows and skip lists of a fleet fit many times */
-#define ATTEMPTS_MAX    10u            /* more first boots of an unproved image are a boot loop with a name */
+#define POLICY_FILE_MAX                                                                                      \
+        (256u * 1024u)   /* hand-written rules; windows and skip lists of a fleet fit many times */
+#define ATTEMPTS_MAX 10u /* more first boots of an unproved image are a boot loop with a name */
 
 void policy_done(Policy *p)
 {
@@ -65,8 +66,10 @@ static int take_hold(const Json *j, const char *what, Policy *p, Why *why)
         if (!hold)
                 return 0;
         if (!json_is_object(hold) || json_get_time(hold, "until", &until) < 0)
-                return bad(why, what, "hold must be an object, its until a time like \"2026-11-04T06:00:00Z\"");
-        if ((r = take_text(hold, "reason", &p->hold_reason)) < 0 || (r = take_text(hold, "by", &p->hold_by)) < 0)
+                return bad(why, what,
+                           "hold must be an object, its until a time like \"2026-11-04T06:00:00Z\"");
+        if ((r = take_text(hold, "reason", &p->hold_reason)) < 0 ||
+            (r = take_text(hold, "by", &p->hold_by)) < 0)
                 return r == -ENOMEM ? r : bad(why, what, "hold: reason and by must be strings");
         p->held = true;
         p->hold_until = until;
@@ -83,7 +86,7 @@ static int take_skip(const Json *j, const char *what, Policy *p, Why *why)
                 return 0;
         if (!json_is_array(skip))
                 return bad(why, what, "skip must be a list of versions");
-        json_foreach(item, skip) {
+        json_foreach (item, skip) {
                 if (!json_str(item))
                         return bad(why, what, "skip must be a list of versions");
                 if (strv_add(&list, json_str(item)) < 0)
@@ -105,7 +108,8 @@ int policy_parse(const void *data, size_t size, const char *what, Policy *p, Why
                 return r;
         if (!json_is_object(j))
                 return bad(why, what, "not a JSON object");
-        if ((r = take_numbers(j, what, p, why)) < 0 || (r = take_hold(j, what, p, why)) < 0 || (r = take_skip(j, what, p, why)) < 0)
+        if ((r = take_numbers(j, what, p, why)) < 0 || (r = take_hold(j, what, p, why)) < 0 ||
+            (r = take_skip(j, what, p, why)) < 0)
                 return r;
         r = take_text(j, "pin", &p->pin);
         return r == -EINVAL ? bad(why, what, "pin must be a version") : r;
@@ -116,9 +120,11 @@ int policy_may_take(const Policy *p, const char *version, uint64_t now, Why *why
         char until[TIME_TEXT_SIZE];
 
         if (p->pin && !streq(p->pin, version))
-                return fail(why, -EPERM, WHY_POLICY, "pinned", "%s: this host is pinned to %s", version, p->pin);
+                return fail(why, -EPERM, WHY_POLICY, "pinned", "%s: this host is pinned to %s", version,
+                            p->pin);
         if (strv_has(p->skip, version))
-                return fail(why, -EPERM, WHY_POLICY, "skipped", "%s: it is on this host's skip list", version);
+                return fail(why, -EPERM, WHY_POLICY, "skipped", "%s: it is on this host's skip list",
+                            version);
         if (!p->held || now >= p->hold_until)
                 return 0;
         format_time(p->hold_until, until);
@@ -161,7 +167,8 @@ static int load_folder(const Env *env, const char *path, Policy *policy, Why *wh
 
 int policy_load(const Env *env, Policy *ret, Why *why)
 {
-        static const char *const folders[] = { "/usr/lib/gybe/policy.d", "/etc/gybe/policy.d", "/run/gybe/policy.d" };
+        static const char *const folders[] = { "/usr/lib/gybe/policy.d", "/etc/gybe/policy.d",
+                                               "/run/gybe/policy.d" };
         _cleanup_(policy_done) Policy policy = POLICY_DEFAULT;
 
         for (size_t i = 0; i < ELEMENTSOF(folders); i++) {

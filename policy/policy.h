@@ -7,13 +7,13 @@
 #include "base/env.h"
 
 typedef struct Policy {
-        unsigned attempts;    /* one-shots an image gets when nothing proves it bad */
+        unsigned attempts;     /* one-shots an image gets when nothing proves it bad */
         uint64_t deadline_sec; /* from the start of a trial boot to its commit; 0: no deadline */
         uint64_t health_timeout_sec;
-        char *pin;             /* only this version */
-        char **skip;           /* never these */
+        char *pin;   /* only this version */
+        char **skip; /* never these */
         bool held;
-        uint64_t hold_until;   /* UINT64_MAX: until somebody says otherwise */
+        uint64_t hold_until; /* UINT64_MAX: until somebody says otherwise */
         char *hold_reason, *hold_by;
 } Policy;
 

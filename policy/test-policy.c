@@ -45,11 +45,13 @@ static void test_may(void)
 
         assert(policy_may_take(&p, "1", 100, NULL) == 0);
         assert(parse(&p, "{\"skip\":[\"1\"],\"attempts\":5}") >= 0);
-        assert(policy_may_take(&p, "1", 100, &why) < 0 && why.kind == WHY_POLICY && policy_may_take(&p, "2", 100, NULL) == 0);
+        assert(policy_may_take(&p, "1", 100, &why) < 0 && why.kind == WHY_POLICY &&
+               policy_may_take(&p, "2", 100, NULL) == 0);
         /* a later file replaces what it says, and only that */
         assert(parse(&p, "{\"skip\":[],\"pin\":\"2\"}") >= 0 && p.attempts == 5);
         assert(policy_may_take(&p, "1", 100, NULL) < 0 && policy_may_take(&p, "2", 100, NULL) == 0);
-        assert(parse(&p, "{\"hold\":{\"until\":\"1970-01-01T00:10:00Z\",\"by\":\"ops\",\"reason\":\"freeze\"}}") >= 0);
+        assert(parse(&p, "{\"hold\":{\"until\":\"1970-01-01T00:10:00Z\",\"by\":\"ops\",\"reason\":\"freeze\"}"
+                         "}") >= 0);
         assert(policy_may_take(&p, "2", 599, NULL) < 0 && policy_may_take(&p, "2", 600, NULL) == 0);
 }
 

@@ -36,8 +36,8 @@ static int merge_file(int dir_fd, const char *name, const char *what, Json *merg
                 return 0;
         if (r < 0)
                 return fail_errno(why, r, WHY_HOST, "%s", what);
-        r = json_parse(b.data ? (const void *) b.data : "", b.size, JSON_COMMENTS, JSON_DEPTH_MAX, what, WHY_USAGE, &j,
-                       why);
+        r = json_parse(b.data ? (const void *) b.data : "", b.size, JSON_COMMENTS, JSON_DEPTH_MAX, what,
+                       WHY_USAGE, &j, why);
         if (r >= 0 && !json_is_object(j))
                 r = fail(why, -EINVAL, WHY_USAGE, "bad-config", "%s: not a JSON object", what);
         if (r < 0)
@@ -83,7 +83,8 @@ static int merge_place(const Env *env, const char *place, Json *merged, Why *why
 }
 
 /* A member that must be a string when it is there. */
-static int take_str(const Json *object, const char *key, const char *what, const char *fallback, char **ret, Why *why)
+static int take_str(const Json *object, const char *key, const char *what, const char *fallback, char **ret,
+                    Why *why)
 {
         const Json *j = json_get(object, key);
         const char *s = j ? json_str(j) : fallback;
@@ -106,7 +107,8 @@ static int take_section(const Json *root, const char *key, const Json **ret, Why
         return 0;
 }
 
-static int take_selector(const Json *slot, const char *slot_key, const char *part, bool needed, SlotSelector *ret, Why *why)
+static int take_selector(const Json *slot, const char *slot_key, const char *part, bool needed,
+                         SlotSelector *ret, Why *why)
 {
         const Json *j = json_get(slot, part);
         int r;
@@ -120,7 +122,8 @@ static int take_selector(const Json *slot, const char *slot_key, const char *par
                 return r;
         if (!ret->label && !ret->partuuid)
                 return fail(why, -EINVAL, WHY_USAGE, "bad-config",
-                            "gybe.json: disk.slots.%s.%s needs a \"label\" or a \"partuuid\"", slot_key, part);
+                            "gybe.json: disk.slots.%s.%s needs a \"label\" or a \"partuuid\"", slot_key,
+                            part);
         return 0;
 }
 
@@ -178,11 +181,11 @@ static int take_source(const Json *root, Config *c, Why *why)
         else if (streq(type, "feed"))
                 c->source = SOURCE_FEED;
         else
-                return fail(why, -EINVAL, WHY_USAGE, "bad-config", "gybe.json: source.type \"%s\" is not known to gybe " GYBE_VERSION,
-                            type);
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config",
+                            "gybe.json: source.type \"%s\" is not known to gybe " GYBE_VERSION, type);
         if (c->source != SOURCE_NONE && !c->source_url)
-                return fail(why, -EINVAL, WHY_USAGE, "bad-config", "gybe.json: source.type is \"%s\" but source.url is missing",
-                            type);
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config",
+                            "gybe.json: source.type is \"%s\" but source.url is missing", type);
         return 0;
 }
 
@@ -199,11 +202,12 @@ static int take_trust(const Json *root, Config *c, Why *why)
         if (!require)
                 return 0;
         if (!json_is_array(require) || json_len(require) == 0)
-                return fail(why, -EINVAL, WHY_USAGE, "bad-config",
-                            "gybe.json: trust.require must list at least one of \"release\" and \"secureboot\"");
+                return fail(
+                        why, -EINVAL, WHY_USAGE, "bad-config",
+                        "gybe.json: trust.require must list at least one of \"release\" and \"secureboot\"");
         c->require = 0;
         c->require_configured = true;
-        json_foreach(item, require) {
+        json_foreach (item, require) {
                 const char *s = json_str(item);
 
                 if (streq0(s, "release"))
@@ -212,7 +216,8 @@ static int take_trust(const Json *root, Config *c, Why *why)
                         c->require |= TRUST_SECUREBOOT;
                 else
                         return fail(why, -EINVAL, WHY_USAGE, "bad-config",
-                                    "gybe.json: trust.require names \"%s\", which gybe " GYBE_VERSION " cannot check; nothing is accepted",
+                                    "gybe.json: trust.require names \"%s\", which gybe " GYBE_VERSION
+                                    " cannot check; nothing is accepted",
                                     s ? s : "?");
         }
         return 0;
@@ -248,8 +253,8 @@ static int take_image(const Json *root, Config *c, Why *why)
                 return r;
         r = json_get_u64(image, "maxWindowLog", &log);
         if (r < 0 || log < 10 || log > COSI_WINDOW_LIMIT)
-                return fail(why, -EINVAL, WHY_USAGE, "bad-config", "gybe.json: image.maxWindowLog must be from 10 to %u",
-                            COSI_WINDOW_LIMIT);
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config",
+                            "gybe.json: image.maxWindowLog must be from 10 to %u", COSI_WINDOW_LIMIT);
         c->max_window_log = (unsigned) log;
         return 0;
 }
@@ -280,8 +285,9 @@ static int take_places(const Json *root, Config *c, Why *why)
 static int take_all(const Json *root, Config *c, Why *why)
 {
         const int results[] = {
-                take_names(root, c, why), take_places(root, c, why), take_disk(root, &c->slots, why), take_source(root, c, why),
-                take_trust(root, c, why), take_http(root, &c->http, why),   take_image(root, c, why),
+                take_names(root, c, why),  take_places(root, c, why), take_disk(root, &c->slots, why),
+                take_source(root, c, why), take_trust(root, c, why),  take_http(root, &c->http, why),
+                take_image(root, c, why),
         };
 
         for (size_t i = 0; i < ELEMENTSOF(results); i++)

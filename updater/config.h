@@ -24,13 +24,14 @@ typedef enum TrustRequire {
 typedef struct Config {
         char *product;
         char *channel;
-        char *esp;           /* path of the mounted ESP inside the root, default /boot */
-        char *version_path;  /* where the running OS says its version ... */
-        char *version_key;   /* ... and under which key */
-        SlotConfig slots;    /* disk.layout */
+        char *esp;          /* path of the mounted ESP inside the root, default /boot */
+        char *version_path; /* where the running OS says its version ... */
+        char *version_key;  /* ... and under which key */
+        SlotConfig slots;   /* disk.layout */
         SourceType source;
         char *source_url;
-        unsigned require;       /* TrustRequire bits; TRUST_SECUREBOOT is added when the machine booted with it on */
+        unsigned
+                require; /* TrustRequire bits; TRUST_SECUREBOOT is added when the machine booted with it on */
         bool require_configured; /* trust.require was set: then nothing is added */
         unsigned max_window_log; /* image.maxWindowLog, default 27 */
         FetchOptions http;

@@ -186,8 +186,9 @@ int host_open(const Env *env, const char *disk_path, Host *ret, Why *why)
         int r;
 
         /* A mistake in /etc must not keep a slot on trial from being judged, nor an operator from going back. */
-        if ((r = config_load(env, &h.config, &h.config_why)) < 0 || (r = policy_load(env, &h.policy, &h.config_why)) < 0 ||
-            (r = read_os(&h)) < 0 || (r = read_disk(&h, disk_path)) < 0 || (r = read_boot(&h)) < 0 ||
+        if ((r = config_load(env, &h.config, &h.config_why)) < 0 ||
+            (r = policy_load(env, &h.policy, &h.config_why)) < 0 || (r = read_os(&h)) < 0 ||
+            (r = read_disk(&h, disk_path)) < 0 || (r = read_boot(&h)) < 0 ||
             (r = journal_load(env, &h.journal, &h.journal_lost, why)) < 0 ||
             (r = trust_state_load(env, &h.trust, &h.trust_lost, why)) < 0)
                 return fail_errno(why, r, WHY_HOST, "reading the state of this host");
@@ -208,16 +209,17 @@ int host_open(const Env *env, const char *disk_path, Host *ret, Why *why)
 
 int host_require(const Host *h, Why *why)
 {
-        const Why *missing = !h->has_layout         ? &h->disk_why :
-                             !h->running.known      ? &h->running_why :
-                             !h->has_boot_state     ? &h->boot_why :
-                                                      NULL;
+        const Why *missing = !h->has_layout       ? &h->disk_why
+                             : !h->running.known  ? &h->running_why
+                             : !h->has_boot_state ? &h->boot_why
+                                                  : NULL;
 
         if (!missing)
                 return 0;
         if (why && why->kind == WHY_NONE)
                 *why = *missing;
-        return fail(why, -ENODEV, WHY_HOST, "unknown-host", "this host's disk, running slot or boot loader is not known");
+        return fail(why, -ENODEV, WHY_HOST, "unknown-host",
+                    "this host's disk, running slot or boot loader is not known");
 }
 
 const SlotRecord *host_running_record(const Host *h)
@@ -236,8 +238,9 @@ static int quarantined_target(const Host *h, Why *why)
         const Journal *j = &h->journal;
         char id[QUARANTINE_ID_SIZE];
 
-        if (j->roothash[0] ? quarantine_id(j->roothash, j->uki_sha256, id) < 0 :
-                             !h->has_intent || quarantine_id(h->intent.roothash, h->intent.uki_sha256, id) < 0)
+        if (j->roothash[0]
+                    ? quarantine_id(j->roothash, j->uki_sha256, id) < 0
+                    : !h->has_intent || quarantine_id(h->intent.roothash, h->intent.uki_sha256, id) < 0)
                 return 0;
         return quarantine_has(h->env, id, NULL, why);
 }
@@ -250,10 +253,12 @@ int host_recovery_facts(Host *h, RecoveryFacts *ret, Why *why)
         RecoveryFacts f = {
                 .running_slot = h->running.known ? (int) h->running.slot : -1,
                 .running_in_trust = host_running_record(h) != NULL,
-                .oneshot_set = entry && h->boot_state.oneshot[0] && boot_name_equal(h->boot_state.oneshot, entry),
+                .oneshot_set =
+                        entry && h->boot_state.oneshot[0] && boot_name_equal(h->boot_state.oneshot, entry),
                 .entry_published = entry_published(h, entry),
                 .staged_files_present = h->boot_state.has_staged,
-                .spare_verifies = -1, /* reading a whole slot at every verb costs more than it tells; finalize reads it */
+                .spare_verifies =
+                        -1, /* reading a whole slot at every verb costs more than it tells; finalize reads it */
                 .intent_present = h->has_intent && streq0(h->intent.update_id, j->update_id),
         };
         int r = 0;
@@ -284,9 +289,11 @@ int host_foresee(Host *h, Why *why)
         r = host_recovery_facts(h, &facts, why);
         if (r < 0)
                 return r;
-        recovery_decide(&h->journal, h->journal_lost, h->has_intent ? &h->intent : NULL, &facts, h->policy.attempts, &rec);
+        recovery_decide(&h->journal, h->journal_lost, h->has_intent ? &h->intent : NULL, &facts,
+                        h->policy.attempts, &rec);
         /* that the reboot is still due is what the phase says already */
-        if (rec.reason == REASON_NONE || rec.reason == REASON_NEVER_REBOOTED || rec.reason == h->journal.reason)
+        if (rec.reason == REASON_NONE || rec.reason == REASON_NEVER_REBOOTED ||
+            rec.reason == h->journal.reason)
                 return 0;
         message = strdup(rec.means);
         if (!message)

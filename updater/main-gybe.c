@@ -45,7 +45,8 @@ static const char usage_text[] =
         "  --allow-downgrade            accept a release below this host's floor (recorded)\n"
         "  --root DIR --disk FILE       work on a host made of files\n"
         "\n"
-        "exit: 0 done, 1 failed, 2 usage, 3 refused by policy, 4 refused by trust, 5 busy, 10 nothing to do\n";
+        "exit: 0 done, 1 failed, 2 usage, 3 refused by policy, 4 refused by trust, 5 busy, 10 nothing to "
+        "do\n";
 
 static int print_json(Cli *cli, Json *j)
 {
@@ -157,9 +158,9 @@ static void tell_reboot(const Cli *cli, const Update *u)
 {
         if (u->reboot_due && !cli->quiet && !cli->json)
                 (void) printf("A reboot is due: the next boot %s.\n",
-                              u->host.journal.phase != PHASE_FINALIZED ? "returns to the default slot" :
-                              u->host.journal.rollback                 ? "returns to the other slot" :
-                                                                         "tries the new slot, once");
+                              u->host.journal.phase != PHASE_FINALIZED ? "returns to the default slot"
+                              : u->host.journal.rollback               ? "returns to the other slot"
+                                                                       : "tries the new slot, once");
 }
 
 /* Asks the machine to reboot. In a host made of files, and with --no-reboot, a due reboot is only told. */
@@ -229,7 +230,8 @@ static int do_check(Update *u, Why *why)
         bool older = running && running->has_serial && u->release.serial <= running->serial;
 
         if (r >= 0)
-                update_say(u, "%s (serial %" PRIu64 ") %s", u->release.version ? u->release.version : "a release", u->release.serial,
+                update_say(u, "%s (serial %" PRIu64 ") %s",
+                           u->release.version ? u->release.version : "a release", u->release.serial,
                            older ? "can be had; what runs is later" : "is newer than what runs");
         return r;
 }
@@ -248,8 +250,8 @@ static int do_finalize(Update *u, Why *why)
         int r = update_finalize(u, why);
 
         if (r >= 0)
-                update_say(u, "%s is finalized: slot %c, entry %s, attempt %u", u->host.journal.version, u->host.journal.slot,
-                           u->host.journal.entry, u->host.journal.attempt);
+                update_say(u, "%s is finalized: slot %c, entry %s, attempt %u", u->host.journal.version,
+                           u->host.journal.slot, u->host.journal.entry, u->host.journal.attempt);
         return r;
 }
 
@@ -258,8 +260,8 @@ static int do_update(Update *u, Why *why)
         int r = update_both(u, why);
 
         if (r >= 0)
-                update_say(u, "%s is finalized: slot %c, entry %s, attempt %u", u->host.journal.version, u->host.journal.slot,
-                           u->host.journal.entry, u->host.journal.attempt);
+                update_say(u, "%s is finalized: slot %c, entry %s, attempt %u", u->host.journal.version,
+                           u->host.journal.slot, u->host.journal.entry, u->host.journal.attempt);
         return r;
 }
 
@@ -268,7 +270,8 @@ static int do_commit(Update *u, Why *why)
         int r = update_commit(u, why);
 
         if (r >= 0)
-                update_say(u, "%s is committed: slot %c is the default", u->host.journal.version ? u->host.journal.version : "the update",
+                update_say(u, "%s is committed: slot %c is the default",
+                           u->host.journal.version ? u->host.journal.version : "the update",
                            u->host.journal.slot);
         return r;
 }
@@ -286,8 +289,9 @@ static int show_event(void *ctx, const char *key, const Json *value)
         const char *s = json_str(value);
         uint64_t n;
 
-        if (streq(key, "time") || streq(key, "event") || streq(key, "prev") || streq(key, "updateId") || streq(key, "uid") ||
-            streq(key, "keys") || streq(key, "bytes") || streq(key, "roothash") || streq(key, "ukiSha256") || streq(key, "health"))
+        if (streq(key, "time") || streq(key, "event") || streq(key, "prev") || streq(key, "updateId") ||
+            streq(key, "uid") || streq(key, "keys") || streq(key, "bytes") || streq(key, "roothash") ||
+            streq(key, "ukiSha256") || streq(key, "health"))
                 return 0;
         if (s)
                 str_addf(line, "  %s=%s", key, s);
@@ -314,7 +318,7 @@ static int verb_history(Cli *cli, Why *why)
                 json_set(j, "events", json_ref(events));
                 (void) print_json(cli, j);
         } else
-                json_foreach(e, events) {
+                json_foreach (e, events) {
                         Str line = STR_NULL;
                         const char *when = json_get_str(e, "time"), *what = json_get_str(e, "event");
 
@@ -324,8 +328,10 @@ static int verb_history(Cli *cli, Why *why)
                         str_done(&line);
                 }
         if (broken > 0) {
-                (void) fail(why, -EBADMSG, WHY_HOST, "history-broken", "history: the hash chain breaks at line %" PRIu64, broken);
-                return fail_hint(why, -EBADMSG, "lines after it were changed or lost; keep a copy for your auditors");
+                (void) fail(why, -EBADMSG, WHY_HOST, "history-broken",
+                            "history: the hash chain breaks at line %" PRIu64, broken);
+                return fail_hint(why, -EBADMSG,
+                                 "lines after it were changed or lost; keep a copy for your auditors");
         }
         return 0;
 }
@@ -346,26 +352,28 @@ static int quarantine_show(Cli *cli, Why *why)
         }
         if (json_len(list) == 0)
                 (void) printf("Nothing is in quarantine.\n");
-        json_foreach(q, list) {
-                const char *id = json_get_str(q, "id"), *version = json_get_str(q, "version"), *reason = json_get_str(q, "reason"),
-                           *message = json_get_str(q, "message");
+        json_foreach (q, list) {
+                const char *id = json_get_str(q, "id"), *version = json_get_str(q, "version"),
+                           *reason = json_get_str(q, "reason"), *message = json_get_str(q, "message");
 
-                (void) printf("%s  %s  %s  %s\n", id ? id : "-", version ? version : "-", reason ? reason : "-",
-                              message ? message : "");
+                (void) printf("%s  %s  %s  %s\n", id ? id : "-", version ? version : "-",
+                              reason ? reason : "-", message ? message : "");
         }
         return 0;
 }
 
 static int verb_quarantine(Cli *cli, Why *why)
 {
-        const char *what = cli->n_args > 0 ? cli->args[0] : "list", *id = cli->n_args > 1 ? cli->args[1] : NULL;
+        const char *what = cli->n_args > 0 ? cli->args[0] : "list",
+                   *id = cli->n_args > 1 ? cli->args[1] : NULL;
         _cleanup_(json_unrefp) Json *e = NULL;
         int lock, r;
 
         if (streq(what, "list"))
                 return quarantine_show(cli, why);
         if (!streq(what, "clear") || (!id && !cli->all))
-                return fail(why, -EINVAL, WHY_USAGE, "usage", "quarantine: use list, clear ID, or clear --all");
+                return fail(why, -EINVAL, WHY_USAGE, "usage",
+                            "quarantine: use list, clear ID, or clear --all");
         lock = state_lock(&cli->env, why);
         if (lock < 0)
                 return lock;
@@ -404,10 +412,10 @@ static int dispatch(Cli *cli, Why *why)
                 int (*simple)(Cli *, Why *);
                 int (*walk)(Update *, Why *);
         } verbs[] = {
-                { "status", 0, verb_status, NULL },     { "check", 1, NULL, do_check },
-                { "stage", 1, NULL, do_stage },         { "finalize", 0, NULL, do_finalize },
-                { "update", 1, NULL, do_update },       { "commit", 0, NULL, do_commit },
-                { "rollback", 0, NULL, do_rollback },   { "quarantine", 2, verb_quarantine, NULL },
+                { "status", 0, verb_status, NULL },   { "check", 1, NULL, do_check },
+                { "stage", 1, NULL, do_stage },       { "finalize", 0, NULL, do_finalize },
+                { "update", 1, NULL, do_update },     { "commit", 0, NULL, do_commit },
+                { "rollback", 0, NULL, do_rollback }, { "quarantine", 2, verb_quarantine, NULL },
                 { "history", 0, verb_history, NULL },
         };
 
@@ -417,24 +425,42 @@ static int dispatch(Cli *cli, Why *why)
                 if (cli->n_args > verbs[i].max_args)
                         return fail(why, -EINVAL, WHY_USAGE, "usage", "%s: too many arguments", cli->verb);
                 if (cli->n_args > 0 && cli->version && verbs[i].walk)
-                        return fail(why, -EINVAL, WHY_USAGE, "usage", "%s: name a RELEASE or --version, not both", cli->verb);
-                return verbs[i].simple ? verbs[i].simple(cli, why) : walk_verb(cli, cli->verb, verbs[i].walk, why);
+                        return fail(why, -EINVAL, WHY_USAGE, "usage",
+                                    "%s: name a RELEASE or --version, not both", cli->verb);
+                return verbs[i].simple ? verbs[i].simple(cli, why)
+                                       : walk_verb(cli, cli->verb, verbs[i].walk, why);
         }
         (void) fail(why, -EINVAL, WHY_USAGE, "usage", "unknown verb \"%s\"", cli->verb);
         return fail_hint(why, -EINVAL, "gybe --help lists the verbs");
 }
 
-enum { OPT_ROOT = 256, OPT_DISK, OPT_JSON, OPT_QUIET, OPT_NO_PROGRESS, OPT_ALL, OPT_VERSION, OPT_NO_REBOOT, OPT_DOWNGRADE };
+enum {
+        OPT_ROOT = 256,
+        OPT_DISK,
+        OPT_JSON,
+        OPT_QUIET,
+        OPT_NO_PROGRESS,
+        OPT_ALL,
+        OPT_VERSION,
+        OPT_NO_REBOOT,
+        OPT_DOWNGRADE
+};
 
 /* 0 go on, 1 done (help), negative: usage */
 static int parse(int argc, char *argv[], Cli *cli, Why *why)
 {
         static const struct option options[] = {
-                { "root", required_argument, NULL, OPT_ROOT },      { "disk", required_argument, NULL, OPT_DISK },
-                { "json", no_argument, NULL, OPT_JSON },            { "quiet", no_argument, NULL, OPT_QUIET },
-                { "no-progress", no_argument, NULL, OPT_NO_PROGRESS }, { "all", no_argument, NULL, OPT_ALL },              { "version", optional_argument, NULL, OPT_VERSION },
-                { "no-reboot", no_argument, NULL, OPT_NO_REBOOT },  { "allow-downgrade", no_argument, NULL, OPT_DOWNGRADE },
-                { "help", no_argument, NULL, 'h' },                 { 0 },
+                { "root", required_argument, NULL, OPT_ROOT },
+                { "disk", required_argument, NULL, OPT_DISK },
+                { "json", no_argument, NULL, OPT_JSON },
+                { "quiet", no_argument, NULL, OPT_QUIET },
+                { "no-progress", no_argument, NULL, OPT_NO_PROGRESS },
+                { "all", no_argument, NULL, OPT_ALL },
+                { "version", optional_argument, NULL, OPT_VERSION },
+                { "no-reboot", no_argument, NULL, OPT_NO_REBOOT },
+                { "allow-downgrade", no_argument, NULL, OPT_DOWNGRADE },
+                { "help", no_argument, NULL, 'h' },
+                { 0 },
         };
         int c;
 
@@ -480,7 +506,8 @@ static int parse(int argc, char *argv[], Cli *cli, Why *why)
                         (void) fputs(usage_text, stdout);
                         return 1;
                 default:
-                        (void) fail(why, -EINVAL, WHY_USAGE, "usage", "unknown option or missing value: %s", argv[optind - 1]);
+                        (void) fail(why, -EINVAL, WHY_USAGE, "usage", "unknown option or missing value: %s",
+                                    argv[optind - 1]);
                         return fail_hint(why, -EINVAL, "gybe --help lists the options");
                 }
         }

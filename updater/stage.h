@@ -36,13 +36,13 @@ typedef struct Stage {
 void stage_done(Stage *s);
 
 /* update-image.c: no byte of the host changes */
-int stage_open_image(Stage *s, Why *why);      /* container, metadata, agreement with the release, GPT region */
-int stage_find_verity(Stage *s, Why *why);     /* salt, UUID and size of the tree */
+int stage_open_image(Stage *s, Why *why);  /* container, metadata, agreement with the release, GPT region */
+int stage_find_verity(Stage *s, Why *why); /* salt, UUID and size of the tree */
 /* Reads the image's own hash tree to its end: its digest is checked that way. The tree on the disk is our own. Once. */
 int stage_check_hash_image(Stage *s, Why *why);
 
 /* update-esp.c: nor here */
-int stage_read_esp(Stage *s, Why *why);        /* every file against the signed list, UKI and addons taken apart */
+int stage_read_esp(Stage *s, Why *why); /* every file against the signed list, UKI and addons taken apart */
 int stage_check_chain(Stage *s, Why *why);
 int stage_plan_boot(Stage *s, Why *why);
 const StageFile *stage_uki(const Stage *s);

@@ -181,13 +181,15 @@ static bool memory_problem(const Host *h, Why *ret)
         const SlotRecord *rec = host_running_record(h);
 
         *ret = (Why){ 0 };
-        if (h->running.roothash[0] &&
-            trust_state_revoked(&h->trust, rec && rec->has_serial, rec ? rec->serial : 0, h->running.roothash)) {
-                (void) fail(ret, 0, WHY_TRUST, "runs-revoked", "what runs (%.16s...) has been revoked", h->running.roothash);
+        if (h->running.roothash[0] && trust_state_revoked(&h->trust, rec && rec->has_serial,
+                                                          rec ? rec->serial : 0, h->running.roothash)) {
+                (void) fail(ret, 0, WHY_TRUST, "runs-revoked", "what runs (%.16s...) has been revoked",
+                            h->running.roothash);
                 (void) fail_hint(ret, 0, "update this host");
         } else if (h->trust_lost)
                 (void) fail(ret, 0, WHY_HOST, "trust-lost", "%s",
-                            h->trust.lost_because ? h->trust.lost_because : "trust.json was lost: floor and revocations are unknown");
+                            h->trust.lost_because ? h->trust.lost_because
+                                                  : "trust.json was lost: floor and revocations are unknown");
         else if (h->journal_lost)
                 (void) fail(ret, 0, WHY_HOST, "journal-lost", "%s",
                             h->journal.lost_because ? h->journal.lost_because : "the journal was lost");
@@ -197,7 +199,8 @@ static bool memory_problem(const Host *h, Why *ret)
 Json *status_json(const Host *h)
 {
         Why memory;
-        Json *j = json_new_object(), *slots = json_new_object(), *next = json_new_object(), *problems = json_new_array();
+        Json *j = json_new_object(), *slots = json_new_object(), *next = json_new_object(),
+             *problems = json_new_array();
 
         json_set_str(j, "schema", "gybe.status/1");
         json_set_str(j, "product", h->config.product);
@@ -267,9 +270,10 @@ static Box draw_slot(const Host *h, SlotId s)
         box_line(&b, 3, "verity   %.16s%s", f.roothash ? f.roothash : "-", f.roothash ? "..." : "");
         box_line(&b, 4, "entry    %s", f.entry ? f.entry->name : "-");
         box_line(&b, 5, "since    %s", when[0] ? when : "-");
-        box_line(&b, 6, "boots    %s", f.entry && f.entry->is_oneshot ? "next, once" :
-                                       f.entry && f.entry->is_default ? "by default" :
-                                                                        "only when asked");
+        box_line(&b, 6, "boots    %s",
+                 f.entry && f.entry->is_oneshot   ? "next, once"
+                 : f.entry && f.entry->is_default ? "by default"
+                                                  : "only when asked");
         return b;
 }
 
@@ -295,8 +299,8 @@ static void boxes(const Host *h, bool colour, Str *out)
                 for (unsigned k = 0; k < 2; k++) {
                         bool bright = colour && i == 0 && h->running.known && (unsigned) h->running.slot == k;
 
-                        str_addf(out, "%s│ %s%-*s%s │", k == 0 ? " " : "  ", bright ? "\033[1;32m" : "", (int) BOX,
-                                 both[k]->lines[i], bright ? "\033[0m" : "");
+                        str_addf(out, "%s│ %s%-*s%s │", k == 0 ? " " : "  ", bright ? "\033[1;32m" : "",
+                                 (int) BOX, both[k]->lines[i], bright ? "\033[0m" : "");
                 }
                 str_add(out, "\n");
         }
@@ -313,16 +317,22 @@ static void sentence(const Host *h, Str *out)
                 str_addf(out, " %s is staged in slot %c. Next: gybe finalize\n", version, j->slot);
                 break;
         case PHASE_FINALIZED:
-                str_addf(out, " %s is tried at the next boot, once (attempt %u). Next: reboot\n", version, j->attempt);
+                str_addf(out, " %s is tried at the next boot, once (attempt %u). Next: reboot\n", version,
+                         j->attempt);
                 break;
         case PHASE_PROBATION:
-                str_addf(out, " %s is on trial; the other slot is the way back. Next: gybe commit, or gybe rollback\n", version);
+                str_addf(out,
+                         " %s is on trial; the other slot is the way back. Next: gybe commit, or gybe "
+                         "rollback\n",
+                         version);
                 break;
         default:
-                str_add(out, j->slot_dirty ? " The spare slot is incomplete; staging again completes it.\n" : " Nothing is in progress.\n");
+                str_add(out, j->slot_dirty ? " The spare slot is incomplete; staging again completes it.\n"
+                                           : " Nothing is in progress.\n");
         }
         if (j->outcome != OUTCOME_NONE)
-                str_addf(out, " Last outcome: %s%s%s\n", outcome_name(j->outcome), j->reason != REASON_NONE ? ", " : "",
+                str_addf(out, " Last outcome: %s%s%s\n", outcome_name(j->outcome),
+                         j->reason != REASON_NONE ? ", " : "",
                          j->reason != REASON_NONE ? reason_name(j->reason) : "");
         if (j->message && (j->outcome != OUTCOME_COMMITTED || j->phase != PHASE_IDLE))
                 str_addf(out, " %s\n", j->message);
@@ -339,8 +349,9 @@ char *status_picture(const Host *h, bool colour)
         Str out = STR_NULL;
         Why memory;
 
-        str_addf(&out, " %s · channel %s · %s%s%s%s\n", h->config.product ? h->config.product : "no product configured",
-                 h->config.channel, h->arch, h->has_layout ? " · " : "", h->has_layout ? h->layout.generation : "",
+        str_addf(&out, " %s · channel %s · %s%s%s%s\n",
+                 h->config.product ? h->config.product : "no product configured", h->config.channel, h->arch,
+                 h->has_layout ? " · " : "", h->has_layout ? h->layout.generation : "",
                  h->boot_state.secure_boot ? " · Secure Boot" : "");
         boxes(h, colour, &out);
         sentence(h, &out);

@@ -83,7 +83,8 @@ static int load_rotations(Update *u)
         uint64_t first = lowest_root(u) + 1;
 
         for (uint64_t n = first; n < first + ROTATIONS_MAX; n++) {
-                _cleanup_(free_charp) char *path = str_printf(STATE_DIR "/root.%llu.json", (unsigned long long) n);
+                _cleanup_(free_charp) char *path =
+                        str_printf(STATE_DIR "/root.%llu.json", (unsigned long long) n);
                 _cleanup_(envelope_done) Envelope e = { 0 };
                 _cleanup_(bytes_done) Bytes b = BYTES_NULL;
                 int r;
@@ -137,7 +138,8 @@ static int fetch_rotations(Update *u, const char *index_url, Why *why)
         uint64_t first = lowest_root(u) + 1;
 
         for (uint64_t n = first; n < first + ROTATIONS_MAX; n++) {
-                _cleanup_(free_charp) char *name = str_printf("root.%llu.json", (unsigned long long) n), *url = NULL;
+                _cleanup_(free_charp) char *name = str_printf("root.%llu.json", (unsigned long long) n),
+                                           *url = NULL;
                 _cleanup_(envelope_done) Envelope e = { 0 };
                 Why ignored = { 0 };
                 int r;
@@ -211,8 +213,9 @@ static int judge_feed(Update *u, const Feed *feed, const char *index_url, Why *w
         if (!key)
                 return -ENOMEM;
         if (!streq0(feed->product, u->host.config.product))
-                return fail(why, -EINVAL, WHY_TRUST, "wrong-product", "feed: it is for product \"%s\", this host is \"%s\"",
-                            feed->product, u->host.config.product);
+                return fail(why, -EINVAL, WHY_TRUST, "wrong-product",
+                            "feed: it is for product \"%s\", this host is \"%s\"", feed->product,
+                            u->host.config.product);
         format_time(feed->expires, when);
         if (feed->expires <= trusted_now(u)) {
                 (void) fail(why, -EKEYEXPIRED, WHY_TRUST, "expired", "feed: the index expired at %s", when);
@@ -220,8 +223,8 @@ static int judge_feed(Update *u, const Feed *feed, const char *index_url, Why *w
         }
         if (json_get_u64(u->host.trust.feed_serials, key, &seen) > 0 && feed->serial < seen)
                 return fail(why, -EINVAL, WHY_TRUST, "feed-went-back",
-                            "feed: its serial is %llu, but %llu was seen before", (unsigned long long) feed->serial,
-                            (unsigned long long) seen);
+                            "feed: its serial is %llu, but %llu was seen before",
+                            (unsigned long long) feed->serial, (unsigned long long) seen);
         if (!u->host.trust.feed_serials)
                 u->host.trust.feed_serials = json_new_object();
         json_set_u64(u->host.trust.feed_serials, key, feed->serial);
@@ -239,8 +242,9 @@ static int find_in_feed(Update *u, Why *why)
         Why ignored = { 0 };
         int r;
 
-        if ((r = feed_index_url(u->host.config.source_url, &index_url)) < 0 || (r = update_fetch(u, why)) < 0 ||
-            (r = load_anchors(u, why)) < 0 || (r = fetch_rotations(u, index_url, why)) < 0)
+        if ((r = feed_index_url(u->host.config.source_url, &index_url)) < 0 ||
+            (r = update_fetch(u, why)) < 0 || (r = load_anchors(u, why)) < 0 ||
+            (r = fetch_rotations(u, index_url, why)) < 0)
                 return r;
         r = fetch_envelope(u->fetch, index_url, &e, NULL, why);
         if (r < 0)
@@ -255,8 +259,8 @@ static int find_in_feed(Update *u, Why *why)
         r = trust_state_save(u->env, &u->host.trust, &ignored);
         if (r < 0)
                 log_debug("feed: its serial was not remembered: %s", ignored.text);
-        r = feed_offer(&feed, index_url, u->host.config.product, u->host.config.channel, u->host.arch, u->options.version,
-                       &u->offer, why);
+        r = feed_offer(&feed, index_url, u->host.config.product, u->host.config.channel, u->host.arch,
+                       u->options.version, &u->offer, why);
         if (r == 0)
                 return fail(why, -ENODATA, WHY_NOTHING, "no-offer", "feed: nothing in channel \"%s\" for %s",
                             u->host.config.channel, u->host.arch);
@@ -315,8 +319,9 @@ static int judge(Update *u, Why *why)
                 flags |= JUDGE_EXPLICIT;
         r = release_judge(&u->release, &host, flags, why);
         if (r > 0)
-                return fail(why, -ENODATA, WHY_NOTHING, "nothing-newer", "%s: nothing newer than what runs (serial %llu)",
-                            u->release.version, (unsigned long long) host.running_serial);
+                return fail(why, -ENODATA, WHY_NOTHING, "nothing-newer",
+                            "%s: nothing newer than what runs (serial %llu)", u->release.version,
+                            (unsigned long long) host.running_serial);
         return r;
 }
 
@@ -327,11 +332,12 @@ static int check_offer_agrees(const Update *u, const char *sha384, Why *why)
         if (o->sha384[0] && !streq(o->sha384, sha384))
                 return fail(why, -EBADMSG, WHY_TRUST, "contradiction",
                             "release file: its SHA-384 is not the one in the feed index");
-        if ((o->version && !streq(o->version, u->release.version)) || (o->serial > 0 && o->serial != u->release.serial))
+        if ((o->version && !streq(o->version, u->release.version)) ||
+            (o->serial > 0 && o->serial != u->release.serial))
                 return fail(why, -EBADMSG, WHY_TRUST, "contradiction",
-                            "release file: it says version %s, serial %llu; the feed index says %s, %llu", u->release.version,
-                            (unsigned long long) u->release.serial, o->version ? o->version : "nothing",
-                            (unsigned long long) o->serial);
+                            "release file: it says version %s, serial %llu; the feed index says %s, %llu",
+                            u->release.version, (unsigned long long) u->release.serial,
+                            o->version ? o->version : "nothing", (unsigned long long) o->serial);
         return 0;
 }
 
@@ -343,7 +349,8 @@ static int read_release(Update *u, Why *why)
         char sha384[SHA384_HEX];
         int r;
 
-        if ((r = update_fetch(u, why)) < 0 || (r = fetch_envelope(u->fetch, u->offer.release_url, &e, sha384, why)) < 0 ||
+        if ((r = update_fetch(u, why)) < 0 ||
+            (r = fetch_envelope(u->fetch, u->offer.release_url, &e, sha384, why)) < 0 ||
             (r = load_anchors(u, why)) < 0)
                 return r;
         if (!streq(e.type, TYPE_RELEASE))
@@ -391,7 +398,8 @@ int update_admit(Update *u, Why *why)
                 r = 0;
         } else if (r == -ENOENT && u->offer.cosi_url) {
                 *why = (Why){ 0 };
-                (void) fail(why, r, WHY_TRUST, "no-release-file", "trust: there is no release file beside the COSI");
+                (void) fail(why, r, WHY_TRUST, "no-release-file",
+                            "trust: there is no release file beside the COSI");
                 return fail_hint(why, r, "put NAME.release.json beside NAME.cosi");
         }
         if (r < 0)

@@ -15,7 +15,8 @@
 /* The plan of the staged files, as the journal remembers it. Names are borrowed from the journal. */
 static int plan_from_journal(const Journal *j, BootPlan *ret)
 {
-        BootPlan plan = { .files = calloc(MAX(j->n_files, (size_t) 1), sizeof(BootFile)), .n_files = j->n_files };
+        BootPlan plan = { .files = calloc(MAX(j->n_files, (size_t) 1), sizeof(BootFile)),
+                          .n_files = j->n_files };
 
         if (!plan.files)
                 return -ENOMEM;
@@ -48,8 +49,8 @@ static int refuse_quarantined(Update *u, Why *why)
                 r = quarantine_has(u->env, id, &reason, why);
         if (r <= 0)
                 return r;
-        (void) fail(why, -EPERM, WHY_POLICY, "quarantined", "%s: this content is in quarantine: %s", j->version ? j->version : "update",
-                    reason ? reason : "it failed here before");
+        (void) fail(why, -EPERM, WHY_POLICY, "quarantined", "%s: this content is in quarantine: %s",
+                    j->version ? j->version : "update", reason ? reason : "it failed here before");
         return fail_hint(why, -EPERM, "gybe quarantine clear %s, if you know better", id);
 }
 
@@ -176,7 +177,8 @@ static int prove_way_back(Update *u, Why *why)
         if (r < 0)
                 return r;
         u->missing = strv_free(u->missing);
-        return ops->prove_way_back(u->host.boot, (int) u->host.running.slot, running ? running->files : NULL, &u->missing, why);
+        return ops->prove_way_back(u->host.boot, (int) u->host.running.slot, running ? running->files : NULL,
+                                   &u->missing, why);
 }
 
 int update_arm(Update *u, Why *why)
@@ -217,7 +219,8 @@ int update_arm_rollback(Update *u, Why *why)
 {
         int r;
 
-        if ((r = refuse_quarantined(u, why)) < 0 || (r = verify_target(u, why)) < 0 || (r = prove_way_back(u, why)) < 0)
+        if ((r = refuse_quarantined(u, why)) < 0 || (r = verify_target(u, why)) < 0 ||
+            (r = prove_way_back(u, why)) < 0)
                 return r;
         return launch(u, NULL, why);
 }
@@ -242,16 +245,20 @@ static const BootEntry *other_entry(const Update *u)
 }
 
 /* May this content come back? Revocation, floor, and the files being what they were when they were kept. */
-static int judge_return(Update *u, const BootEntry *entry, const Json *files, const SlotRecord *record, Why *why)
+static int judge_return(Update *u, const BootEntry *entry, const Json *files, const SlotRecord *record,
+                        Why *why)
 {
         const TrustState *t = &u->host.trust;
         _cleanup_(free_charp) char *have = NULL, *kept = NULL;
 
-        if (trust_state_revoked(t, record && record->has_serial, record ? record->serial : 0, entry->roothash))
-                return fail(why, -EKEYREVOKED, WHY_TRUST, "revoked", "rollback: what slot %s holds was revoked",
-                            slot_name((SlotId) entry->slot));
-        if (record && record->has_serial && record->serial < t->high_water_serial && !u->options.allow_downgrade) {
-                (void) fail(why, -EPERM, WHY_TRUST, "below-floor", "rollback: serial %llu is below this host's floor %llu",
+        if (trust_state_revoked(t, record && record->has_serial, record ? record->serial : 0,
+                                entry->roothash))
+                return fail(why, -EKEYREVOKED, WHY_TRUST, "revoked",
+                            "rollback: what slot %s holds was revoked", slot_name((SlotId) entry->slot));
+        if (record && record->has_serial && record->serial < t->high_water_serial &&
+            !u->options.allow_downgrade) {
+                (void) fail(why, -EPERM, WHY_TRUST, "below-floor",
+                            "rollback: serial %llu is below this host's floor %llu",
                             (unsigned long long) record->serial, (unsigned long long) t->high_water_serial);
                 return fail_hint(why, -EPERM, "--allow-downgrade, if you must; it is recorded");
         }
@@ -267,7 +274,8 @@ static int judge_return(Update *u, const BootEntry *entry, const Json *files, co
         return 0;
 }
 
-static int begin_rollback(Update *u, const BootEntry *entry, const SlotRecord *record, const char *uki_sha256, Why *why)
+static int begin_rollback(Update *u, const BootEntry *entry, const SlotRecord *record, const char *uki_sha256,
+                          Why *why)
 {
         Journal *j = &u->host.journal;
         char id[37];
@@ -282,7 +290,9 @@ static int begin_rollback(Update *u, const BootEntry *entry, const SlotRecord *r
         j->slot = *slot_name((SlotId) entry->slot);
         j->update_id = strdup(id);
         j->entry = strdup(entry->name);
-        j->version = strdup(record && record->version ? record->version : entry->version[0] ? entry->version : "unknown");
+        j->version = strdup(record && record->version ? record->version
+                            : entry->version[0]       ? entry->version
+                                                      : "unknown");
         if (!j->update_id || !j->entry || !j->version)
                 return -ENOMEM;
         j->serial = record && record->has_serial ? record->serial : 0;
@@ -305,11 +315,13 @@ static int roll_back_committed(Update *u, Why *why)
         if (!found)
                 return nothing_to_return_to(why, "the other slot has no boot entry");
         if (u->host.journal.slot_dirty && u->host.journal.slot == *slot_name((SlotId) found->slot))
-                return nothing_to_return_to(why, "the other slot was overwritten by a staging that did not finish");
+                return nothing_to_return_to(
+                        why, "the other slot was overwritten by a staging that did not finish");
         entry = *found; /* the list is read anew below */
         record = trust_state_slot(&u->host.trust, entry.roothash);
         if ((r = u->host.boot->ops->digests(u->host.boot, entry.name, &files, uki, why)) < 0 ||
-            (r = judge_return(u, &entry, files, record, why)) < 0 || (r = begin_rollback(u, &entry, record, uki, why)) < 0)
+            (r = judge_return(u, &entry, files, record, why)) < 0 ||
+            (r = begin_rollback(u, &entry, record, uki, why)) < 0)
                 return r;
         r = update_arm_rollback(u, why);
         if (r < 0 && u->host.journal.phase == PHASE_STAGED) {
@@ -333,7 +345,8 @@ static int give_up_trial(Update *u, Why *why)
         if ((r = update_save(u, why)) < 0 || (r = update_record(u, "rollback-asked", NULL, why)) < 0)
                 return r;
         u->reboot_due = true;
-        update_say(u, "%s is given up; the default slot comes back at the next boot", j->version ? j->version : "The update");
+        update_say(u, "%s is given up; the default slot comes back at the next boot",
+                   j->version ? j->version : "The update");
         return 0;
 }
 
@@ -369,7 +382,8 @@ int update_rollback(Update *u, Why *why)
         case PHASE_STAGED:
                 if (u->host.journal.rollback) /* asked for before, and interrupted before it was armed */
                         break;
-                (void) nothing_to_return_to(why, "an update is staged and nothing was flipped, so there is nothing to return to");
+                (void) nothing_to_return_to(
+                        why, "an update is staged and nothing was flipped, so there is nothing to return to");
                 return fail_hint(why, -EPERM, "leave it staged, or stage another release");
         case PHASE_FINALIZED:
                 return take_back(u, why);
@@ -381,7 +395,8 @@ int update_rollback(Update *u, Why *why)
         r = u->host.journal.phase == PHASE_STAGED ? update_arm_rollback(u, why) : roll_back_committed(u, why);
         if (r >= 0) {
                 u->reboot_due = true;
-                update_say(u, "%s in slot %c comes back at the next boot", u->host.journal.version, u->host.journal.slot);
+                update_say(u, "%s in slot %c comes back at the next boot", u->host.journal.version,
+                           u->host.journal.slot);
         }
         return r;
 }
@@ -399,7 +414,8 @@ static int health_env(Update *u, char ***ret)
 
         if (!slot || !version || !id)
                 return -ENOMEM;
-        if ((r = strv_add(&env, slot)) < 0 || (r = strv_add(&env, version)) < 0 || (r = strv_add(&env, id)) < 0)
+        if ((r = strv_add(&env, slot)) < 0 || (r = strv_add(&env, version)) < 0 ||
+            (r = strv_add(&env, id)) < 0)
                 return r;
         *ret = TAKE(env);
         return 0;
@@ -435,12 +451,15 @@ static int remember_slot(Update *u, Why *why)
 {
         Journal *j = &u->host.journal;
         TrustState *t = &u->host.trust;
-        SlotRecord rec = { .committed_at = env_now(u->env), .has_serial = j->serial > 0, .serial = j->serial };
+        SlotRecord rec = { .committed_at = env_now(u->env),
+                           .has_serial = j->serial > 0,
+                           .serial = j->serial };
         int r;
 
         memcpy(rec.roothash, j->roothash, sizeof(rec.roothash));
         r = u->host.boot->ops->digests(u->host.boot, j->entry, &rec.files, rec.uki_sha256, why);
-        if (r >= 0 && (!(rec.version = strdup(j->version ? j->version : "unknown")) || !(rec.entry = strdup(j->entry))))
+        if (r >= 0 &&
+            (!(rec.version = strdup(j->version ? j->version : "unknown")) || !(rec.entry = strdup(j->entry))))
                 r = -ENOMEM;
         if (r >= 0) {
                 t->has_running_serial = rec.has_serial;
@@ -500,20 +519,23 @@ int update_settle(Update *u, Why *why)
         int r;
 
         /* The default names it already: it was kept, and only the memory of it is missing. */
-        if (j->entry && u->host.boot_state.default_is_named && boot_name_equal(u->host.boot_state.default_name, j->entry))
+        if (j->entry && u->host.boot_state.default_is_named &&
+            boot_name_equal(u->host.boot_state.default_name, j->entry))
                 return keep(u, NULL, why);
         r = refuse_quarantined(u, why);
         if (r < 0) {
                 u->reboot_due = true;
                 return fail_hint(why, r, "reboot; the default slot comes back");
         }
-        if (j->reason == REASON_HEALTH_FALLBACK || j->reason == REASON_OPERATOR || j->reason == REASON_DEADLINE) {
+        if (j->reason == REASON_HEALTH_FALLBACK || j->reason == REASON_OPERATOR ||
+            j->reason == REASON_DEADLINE) {
                 u->reboot_due = true;
                 (void) fail(why, -ECANCELED, WHY_POLICY, "given-up", "commit: %s was judged already: %s",
                             j->version ? j->version : "update", reason_name(j->reason));
                 return fail_hint(why, -ECANCELED, "reboot; the default slot comes back");
         }
-        if ((r = health_env(u, &env)) < 0 || (r = health_run(u->env, env, u->host.policy.health_timeout_sec, &report, why)) < 0)
+        if ((r = health_env(u, &env)) < 0 ||
+            (r = health_run(u->env, env, u->host.policy.health_timeout_sec, &report, why)) < 0)
                 return r;
         return report.passed ? keep(u, &report, why) : fail_trial(u, &report, why);
 }

@@ -13,14 +13,15 @@
 
 static int check_file(const SecureBoot *sb, const ChainFile *f, char signer[65], Why *why)
 {
-        return secureboot_check(sb, f->what, f->pe->authenticode_sha256, f->pe->signatures, f->pe->n_signatures,
-                                f->pe->sbat ? f->pe->sbat : "", signer, why);
+        return secureboot_check(sb, f->what, f->pe->authenticode_sha256, f->pe->signatures,
+                                f->pe->n_signatures, f->pe->sbat ? f->pe->sbat : "", signer, why);
 }
 
 /* Who signed the UKI that runs; "" when that cannot be said (not booted through Secure Boot, accepted by its hash). */
 static int running_signer(Update *u, const SecureBoot *sb, char ret[65])
 {
-        const char *name = u->host.boot_state.selected[0] ? u->host.boot_state.selected : u->host.boot_state.default_name;
+        const char *name = u->host.boot_state.selected[0] ? u->host.boot_state.selected
+                                                          : u->host.boot_state.default_name;
         const BootEntry *entry = boot_entry_find(&u->host.boot_state, name);
         _cleanup_(pe_summary_done) PeSummary pe = { 0 };
         _cleanup_(close_fdp) int fd = -1;

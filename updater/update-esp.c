@@ -17,13 +17,16 @@ static bool is_uki_path(const char *path)
                 return false;
         memcpy(head, path, sizeof(dir) - 1);
         head[sizeof(dir) - 1] = 0;
-        return str_fold_cmp(head, dir) == 0 && !strchr(path + sizeof(dir) - 1, '/') && str_ends_fold(path, ".efi");
+        return str_fold_cmp(head, dir) == 0 && !strchr(path + sizeof(dir) - 1, '/') &&
+               str_ends_fold(path, ".efi");
 }
 
 static bool is_target_template(const Stage *s, const char *path)
 {
-        _cleanup_(free_charp) char *slot = str_printf("acl/uki-addons/slot-%s.addon.efi", slot_name(s->target)),
-                                   *verity = str_printf("acl/uki-addons/verity-%s.addon.efi", slot_name(s->target));
+        _cleanup_(free_charp) char *slot = str_printf("acl/uki-addons/slot-%s.addon.efi",
+                                                      slot_name(s->target)),
+                                   *verity = str_printf("acl/uki-addons/verity-%s.addon.efi",
+                                                        slot_name(s->target));
 
         return slot && verity && (str_fold_cmp(path, slot) == 0 || str_fold_cmp(path, verity) == 0);
 }
@@ -71,12 +74,14 @@ static int check_pe(Stage *s, const StageFile *f, Why *why)
         uint16_t machine = streq(s->cosi.arch, "aarch64") ? 0xaa64 : 0x8664;
 
         if (f->pe.machine != machine)
-                return fail(why, -EINVAL, s->kind, "wrong-machine", "%s: it is for PE machine 0x%04x, the image for 0x%04x", path,
-                            f->pe.machine, machine);
+                return fail(why, -EINVAL, s->kind, "wrong-machine",
+                            "%s: it is for PE machine 0x%04x, the image for 0x%04x", path, f->pe.machine,
+                            machine);
         if (f->kind != BOOT_UKI)
                 return 0;
         if (!f->pe.has_linux || !f->pe.has_osrel)
-                return fail(why, -EINVAL, s->kind, "bad-uki", "%s: a UKI without %s; systemd-boot would not list it", path,
+                return fail(why, -EINVAL, s->kind, "bad-uki",
+                            "%s: a UKI without %s; systemd-boot would not list it", path,
                             f->pe.has_linux ? ".osrel" : ".linux");
         return 0;
 }
@@ -91,7 +96,8 @@ static int take_file(Stage *s, size_t at, BootKind kind, const char *expect_sha2
         if (r < 0)
                 return r;
         if (expect_sha256 && !streq(f->sha256, expect_sha256))
-                return fail(why, -EBADMSG, WHY_TRUST, "file-digest", "%s: its SHA-256 is %.16s..., the release file says %.16s...",
+                return fail(why, -EBADMSG, WHY_TRUST, "file-digest",
+                            "%s: its SHA-256 is %.16s..., the release file says %.16s...",
                             s->esp.files[at].path, f->sha256, expect_sha256);
         s->n_files++;
         f->is_pe = kind == BOOT_UKI || kind == BOOT_ADDON || kind == BOOT_ADDON_TEMPLATE;
@@ -107,9 +113,9 @@ static BootKind kind_of_path(const char *path)
         if (is_uki_path(path))
                 return BOOT_UKI;
         if (strlen(path) > 10 && strcasestr(path, ".efi.extra.d/"))
-                return str_ends_fold(path, ".addon.efi") ? BOOT_ADDON :
-                       str_ends_fold(path, ".cred")      ? BOOT_CRED :
-                                                           _BOOT_KIND_INVALID;
+                return str_ends_fold(path, ".addon.efi") ? BOOT_ADDON
+                       : str_ends_fold(path, ".cred")    ? BOOT_CRED
+                                                         : _BOOT_KIND_INVALID;
         if (strcasestr(path, "acl/uki-addons/") == path && str_ends_fold(path, ".addon.efi"))
                 return BOOT_ADDON_TEMPLATE;
         return _BOOT_KIND_INVALID;
@@ -124,7 +130,8 @@ static int take_unlisted_files(Stage *s, Why *why)
                 if (kind < 0)
                         continue;
                 if (s->n_files == RELEASE_BOOT_MAX)
-                        return fail(why, -E2BIG, s->kind, "too-many-files", "ESP image: more than %u boot files", RELEASE_BOOT_MAX);
+                        return fail(why, -E2BIG, s->kind, "too-many-files",
+                                    "ESP image: more than %u boot files", RELEASE_BOOT_MAX);
                 r = take_file(s, i, kind, NULL, why);
                 if (r < 0)
                         return r;
@@ -153,16 +160,16 @@ static int take_listed_files(Stage *s, Why *why)
                 for (size_t k = 0; k < rel->n_boot; k++)
                         listed |= str_fold_cmp(path, rel->boot[k].path) == 0;
                 if (!listed && (is_uki_path(path) || is_target_template(s, path)))
-                        return fail(why, -EBADMSG, WHY_TRUST, "unlisted-file", "%s: in the image's ESP but not in the release file",
-                                    path);
+                        return fail(why, -EBADMSG, WHY_TRUST, "unlisted-file",
+                                    "%s: in the image's ESP but not in the release file", path);
         }
         for (size_t k = 0; k < rel->n_boot; k++) {
                 size_t at;
                 int r;
 
                 if (!find_esp_file(s, rel->boot[k].path, &at))
-                        return fail(why, -EBADMSG, WHY_TRUST, "missing-file", "%s: in the release file but not in the image's ESP",
-                                    rel->boot[k].path);
+                        return fail(why, -EBADMSG, WHY_TRUST, "missing-file",
+                                    "%s: in the release file but not in the image's ESP", rel->boot[k].path);
                 r = take_file(s, at, rel->boot[k].kind, rel->boot[k].sha256, why);
                 if (r < 0)
                         return r;
@@ -185,7 +192,8 @@ int stage_read_esp(Stage *s, Why *why)
 
         if (!s->cosi.esp)
                 return fail(why, -EINVAL, s->kind, "no-esp", "COSI: it has no ESP image");
-        r = fetch_esp_open(s->u->fetch, &s->cosi.esp->image, s->u->host.config.max_window_log, s->kind, &s->esp, why);
+        r = fetch_esp_open(s->u->fetch, &s->cosi.esp->image, s->u->host.config.max_window_log, s->kind,
+                           &s->esp, why);
         if (r < 0)
                 return r;
         s->files = calloc(RELEASE_BOOT_MAX, sizeof(*s->files));
@@ -197,8 +205,8 @@ int stage_read_esp(Stage *s, Why *why)
         for (size_t i = 0; i < s->n_files; i++)
                 ukis += s->files[i].kind == BOOT_UKI;
         if (ukis != 1)
-                return fail(why, -EINVAL, s->kind, ukis == 0 ? "no-uki" : "two-ukis", "ESP image: %u UKIs in EFI/Linux, exactly one is needed",
-                            ukis);
+                return fail(why, -EINVAL, s->kind, ukis == 0 ? "no-uki" : "two-ukis",
+                            "ESP image: %u UKIs in EFI/Linux, exactly one is needed", ukis);
         return 0;
 }
 
@@ -230,6 +238,6 @@ int stage_plan_boot(Stage *s, Why *why)
                         .sha256 = s->files[i].sha256,
                         .cmdline = s->files[i].pe.cmdline,
                 };
-        return s->u->host.boot->ops->plan(s->u->host.boot, (int) s->target, s->cosi.usr->roothash, s->cosi.usr->inline_verity,
-                                          files, s->n_files, &s->plan, why);
+        return s->u->host.boot->ops->plan(s->u->host.boot, (int) s->target, s->cosi.usr->roothash,
+                                          s->cosi.usr->inline_verity, files, s->n_files, &s->plan, why);
 }

@@ -22,21 +22,24 @@ static int check_metadata_digest(Stage *s, Why *why)
         if (r < 0)
                 return r;
         if (!streq(digest, s->u->release.cosi.metadata_sha384))
-                return fail(why, -EBADMSG, WHY_TRUST, "metadata-digest",
-                            "COSI: the SHA-384 of its metadata.json is %.16s..., the release file says %.16s...", digest,
-                            s->u->release.cosi.metadata_sha384);
+                return fail(
+                        why, -EBADMSG, WHY_TRUST, "metadata-digest",
+                        "COSI: the SHA-384 of its metadata.json is %.16s..., the release file says %.16s...",
+                        digest, s->u->release.cosi.metadata_sha384);
         return 0;
 }
 
 static int contradiction(Stage *s, const char *field, const char *cosi, const char *release, Why *why)
 {
-        return fail(why, -EBADMSG, WHY_TRUST, "contradiction", "COSI: %s is %s, the release file of %s says %s", field, cosi,
-                    s->u->release.version, release);
+        return fail(why, -EBADMSG, WHY_TRUST, "contradiction",
+                    "COSI: %s is %s, the release file of %s says %s", field, cosi, s->u->release.version,
+                    release);
 }
 
 static int contradiction_size(Stage *s, const char *field, uint64_t cosi, uint64_t release, Why *why)
 {
-        return fail(why, -EBADMSG, WHY_TRUST, "contradiction", "COSI: %s is %llu bytes, the release file of %s says %llu", field,
+        return fail(why, -EBADMSG, WHY_TRUST, "contradiction",
+                    "COSI: %s is %llu bytes, the release file of %s says %llu", field,
                     (unsigned long long) cosi, s->u->release.version, (unsigned long long) release);
 }
 
@@ -50,10 +53,12 @@ static int check_agrees(Stage *s, Why *why)
         if (!streq(usr->roothash, rel->usr.roothash))
                 return contradiction(s, "the root hash of /usr", usr->roothash, rel->usr.roothash, why);
         /* an inline image is data, tree, and perhaps the rest of its partition */
-        if (usr->inline_verity ? usr->image.uncompressed_size < rel->usr.data_size : usr->image.uncompressed_size != rel->usr.data_size)
+        if (usr->inline_verity ? usr->image.uncompressed_size < rel->usr.data_size
+                               : usr->image.uncompressed_size != rel->usr.data_size)
                 return contradiction_size(s, "/usr", usr->image.uncompressed_size, rel->usr.data_size, why);
         if (!usr->inline_verity && usr->verity.uncompressed_size != rel->usr.hash_size)
-                return contradiction_size(s, "the hash image of /usr", usr->verity.uncompressed_size, rel->usr.hash_size, why);
+                return contradiction_size(s, "the hash image of /usr", usr->verity.uncompressed_size,
+                                          rel->usr.hash_size, why);
         return 0;
 }
 
@@ -69,7 +74,8 @@ static int check_variant(Stage *s, Why *why)
                 ours = os_release_get((const char *) b.data, "VARIANT_ID");
         if (!theirs || !ours || streq(theirs, ours))
                 return 0;
-        return fail(why, -EINVAL, WHY_TRUST, "wrong-variant", "COSI: it is variant \"%s\", this host is \"%s\"", theirs, ours);
+        return fail(why, -EINVAL, WHY_TRUST, "wrong-variant",
+                    "COSI: it is variant \"%s\", this host is \"%s\"", theirs, ours);
 }
 
 static int check_window(Stage *s, Why *why)
@@ -79,7 +85,8 @@ static int check_window(Stage *s, Why *why)
         (void) fail(why, -EFBIG, WHY_IMAGE, "window-too-large",
                     "COSI: its compression.maxWindowLog is %u, this host allows %u", s->cosi.max_window_log,
                     s->u->host.config.max_window_log);
-        return fail_hint(why, -EFBIG, "rebuild the COSI with a smaller window, or raise image.maxWindowLog (at most %u)",
+        return fail_hint(why, -EFBIG,
+                         "rebuild the COSI with a smaller window, or raise image.maxWindowLog (at most %u)",
                          COSI_WINDOW_LIMIT);
 }
 
@@ -89,11 +96,11 @@ static int open_container(Stage *s, Why *why)
         int r;
 
         if ((r = update_fetch(u, why)) < 0 ||
-            (r = fetch_cosi_open(u->fetch, u->cosi_url, u->has_release ? u->release.cosi.size : UINT64_MAX, &s->container,
-                                 why)) < 0 ||
+            (r = fetch_cosi_open(u->fetch, u->cosi_url, u->has_release ? u->release.cosi.size : UINT64_MAX,
+                                 &s->container, why)) < 0 ||
             (r = check_metadata_digest(s, why)) < 0 ||
-            (r = cosi_parse(s->container.metadata.data, s->container.metadata.size, s->kind, !u->has_release, &s->cosi,
-                            why)) < 0 ||
+            (r = cosi_parse(s->container.metadata.data, s->container.metadata.size, s->kind, !u->has_release,
+                            &s->cosi, why)) < 0 ||
             (r = check_variant(s, why)) < 0 || (r = check_window(s, why)) < 0)
                 return r;
         return 0;
@@ -109,8 +116,8 @@ static int read_gpt(Stage *s, Why *why)
 
         if (s->cosi.n_regions == 0)
                 return 0;
-        r = fetch_member_bytes(s->u->fetch, &s->cosi.regions[0].image, s->u->host.config.max_window_log, s->kind,
-                               GPT_REGION_MAX, &gpt, why);
+        r = fetch_member_bytes(s->u->fetch, &s->cosi.regions[0].image, s->u->host.config.max_window_log,
+                               s->kind, GPT_REGION_MAX, &gpt, why);
         if (r < 0)
                 return r;
         parts = calloc(n, sizeof(*parts));
@@ -123,7 +130,8 @@ static int read_gpt(Stage *s, Why *why)
         if (r < 0 || !sig || !s->parts->sig)
                 return r;
         if (sig->image.uncompressed_size != s->parts->sig->size)
-                return fail(why, -EINVAL, WHY_HOST, "sig-size", "COSI: its signature partition has %llu bytes, the one of slot %s has %llu",
+                return fail(why, -EINVAL, WHY_HOST, "sig-size",
+                            "COSI: its signature partition has %llu bytes, the one of slot %s has %llu",
                             (unsigned long long) sig->image.uncompressed_size, slot_name(s->target),
                             (unsigned long long) s->parts->sig->size);
         r = fetch_member_signature(s->u->fetch, &sig->image, s->u->host.config.max_window_log, s->kind,
@@ -151,9 +159,11 @@ static int synthesize_release(Stage *s, Why *why)
                             "trust: an image with an inline hash tree needs a release file");
         rel->usr.hash_size = s->cosi.usr->verity.uncompressed_size;
         if (!streq(rel->arch, s->u->host.arch))
-                return fail(why, -EINVAL, WHY_TRUST, "wrong-arch", "COSI: it is for %s, this host is %s", rel->arch, s->u->host.arch);
+                return fail(why, -EINVAL, WHY_TRUST, "wrong-arch", "COSI: it is for %s, this host is %s",
+                            rel->arch, s->u->host.arch);
         if (trust_state_revoked(&s->u->host.trust, false, 0, rel->usr.roothash))
-                return fail(why, -EKEYREVOKED, WHY_TRUST, "revoked", "COSI: its root hash %.16s... has been revoked", rel->usr.roothash);
+                return fail(why, -EKEYREVOKED, WHY_TRUST, "revoked",
+                            "COSI: its root hash %.16s... has been revoked", rel->usr.roothash);
         return 0;
 }
 
@@ -161,8 +171,8 @@ int stage_open_image(Stage *s, Why *why)
 {
         int r;
 
-        if ((r = open_container(s, why)) < 0 || (!s->u->has_release && (r = synthesize_release(s, why)) < 0) ||
-            (r = check_agrees(s, why)) < 0)
+        if ((r = open_container(s, why)) < 0 ||
+            (!s->u->has_release && (r = synthesize_release(s, why)) < 0) || (r = check_agrees(s, why)) < 0)
                 return r;
         return read_gpt(s, why);
 }
@@ -204,8 +214,8 @@ static int read_hash_image(Stage *s, Superblock *sb, Why *why)
         const CosiFilesystem *usr = s->cosi.usr;
         FetchSink sink = { .data = superblock_data, .zero = superblock_zero, .ctx = sb };
 
-        return fetch_member(s->u->fetch, usr->inline_verity ? &usr->image : &usr->verity, s->u->host.config.max_window_log,
-                            s->kind, &sink, why);
+        return fetch_member(s->u->fetch, usr->inline_verity ? &usr->image : &usr->verity,
+                            s->u->host.config.max_window_log, s->kind, &sink, why);
 }
 
 static int verity_from_release(Stage *s, Why *why)
@@ -214,14 +224,16 @@ static int verity_from_release(Stage *s, Why *why)
         uint64_t size;
         int r;
 
-        s->verity = (VerityParams){ .data_blocks = rel->usr.data_size / VERITY_BLOCK, .salt_size = strlen(rel->usr.salt) / 2 };
+        s->verity = (VerityParams){ .data_blocks = rel->usr.data_size / VERITY_BLOCK,
+                                    .salt_size = strlen(rel->usr.salt) / 2 };
         r = hex_decode(rel->usr.salt, s->verity.salt, s->verity.salt_size);
         if (r >= 0)
                 r = uuid_parse_text(rel->usr.uuid, s->verity.uuid);
         if (r >= 0)
                 r = verity_hash_size(s->verity.data_blocks, &size);
         if (r < 0 || size > rel->usr.hash_size)
-                return fail(why, -EINVAL, WHY_TRUST, "bad-verity", "release file: hashSize %llu is too small for dataSize %llu",
+                return fail(why, -EINVAL, WHY_TRUST, "bad-verity",
+                            "release file: hashSize %llu is too small for dataSize %llu",
                             (unsigned long long) rel->usr.hash_size, (unsigned long long) rel->usr.data_size);
         return 0;
 }
@@ -245,9 +257,11 @@ int stage_find_verity(Stage *s, Why *why)
                 char salt[2 * VERITY_SALT_MAX + 1];
 
                 hex_encode(s->verity.salt, s->verity.salt_size, salt);
-                if (!streq(salt, s->u->release.usr.salt) || s->verity.data_blocks != s->u->release.usr.data_size / VERITY_BLOCK)
+                if (!streq(salt, s->u->release.usr.salt) ||
+                    s->verity.data_blocks != s->u->release.usr.data_size / VERITY_BLOCK)
                         return fail(why, -EBADMSG, WHY_TRUST, "contradiction",
-                                    "COSI: salt or size in its verity superblock are not those of the release file");
+                                    "COSI: salt or size in its verity superblock are not those of the "
+                                    "release file");
         }
         return 0;
 }

@@ -52,8 +52,8 @@ static int carry_out(Update *u, const Recovery *rec, Why *why)
         Journal *j = &u->host.journal;
         int r;
 
-        if (rec->quarantine &&
-            (r = quarantine_add(u->env, j->roothash, j->uki_sha256, j->version, rec->reason, j->message, why)) < 0)
+        if (rec->quarantine && (r = quarantine_add(u->env, j->roothash, j->uki_sha256, j->version,
+                                                   rec->reason, j->message, why)) < 0)
                 return r;
         if (!rec->disarm)
                 return 0;
@@ -148,9 +148,12 @@ int update_recover(Update *u, Why *why)
         if (rec.phase == before && !rec.close && !rec.quarantine && !rec.disarm && !u->host.journal_lost &&
             (rec.reason == REASON_NONE || rec.reason == REASON_NEVER_REBOOTED || rec.reason == j->reason))
                 return 0;
-        log_debug("recovery: %s -> %s, %s: %s", phase_name(before), phase_name(rec.phase), reason_name(rec.reason), rec.means);
+        log_debug("recovery: %s -> %s, %s: %s", phase_name(before), phase_name(rec.phase),
+                  reason_name(rec.reason), rec.means);
 
-        if (rec.by_intent && (r = journal_from_intent(&u->host.intent, rec.phase == PHASE_PROBATION ? u->host.version : NULL, j)) < 0)
+        if (rec.by_intent &&
+            (r = journal_from_intent(&u->host.intent, rec.phase == PHASE_PROBATION ? u->host.version : NULL,
+                                     j)) < 0)
                 return r;
         if ((r = tell(j, &rec)) < 0 || (r = carry_out(u, &rec, why)) < 0)
                 return r;

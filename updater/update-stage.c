@@ -34,8 +34,8 @@ static int check_quarantine(Stage *s, const char *uki_sha256, Why *why)
                 r = quarantine_has(s->u->env, id, &reason, why);
         if (r <= 0)
                 return r;
-        (void) fail(why, -EPERM, WHY_POLICY, "quarantined", "%s: this content is in quarantine: %s", s->u->release.version,
-                    reason ? reason : "it failed here before");
+        (void) fail(why, -EPERM, WHY_POLICY, "quarantined", "%s: this content is in quarantine: %s",
+                    s->u->release.version, reason ? reason : "it failed here before");
         return fail_hint(why, -EPERM, "publish a repaired image, or gybe quarantine clear %s", id);
 }
 
@@ -50,12 +50,13 @@ static int check_needed(Stage *s, Why *why)
                 if (u->release.boot[i].kind == BOOT_UKI)
                         uki = u->release.boot[i].sha256;
         if (streq(u->release.usr.roothash, u->host.running.roothash))
-                return fail(why, -ENODATA, WHY_NOTHING, "running", "%s: this is what runs", u->release.version);
+                return fail(why, -ENODATA, WHY_NOTHING, "running", "%s: this is what runs",
+                            u->release.version);
         if ((j->phase == PHASE_STAGED || j->phase == PHASE_FINALIZED) && !j->rollback &&
             streq(j->roothash, u->release.usr.roothash) && uki && streq(j->uki_sha256, uki)) {
                 u->already_staged = true;
-                return fail(why, -ENODATA, WHY_NOTHING, "staged", "%s: already %s in slot %c", u->release.version,
-                            phase_name(j->phase), j->slot);
+                return fail(why, -ENODATA, WHY_NOTHING, "staged", "%s: already %s in slot %c",
+                            u->release.version, phase_name(j->phase), j->slot);
         }
         return uki ? check_quarantine(s, uki, why) : 0;
 }
@@ -69,7 +70,8 @@ static int check_spare(Stage *s, Why *why)
                 .inline_hash = s->cosi.usr->inline_verity,
         };
 
-        return slot_check_spare(s->u->host.disk, &s->u->host.layout, &s->u->host.running, s->target, &need, why);
+        return slot_check_spare(s->u->host.disk, &s->u->host.layout, &s->u->host.running, s->target, &need,
+                                why);
 }
 
 /* The slot that runs was never installed by us: what the way back consists of is recorded before we leave it. */
@@ -78,13 +80,15 @@ static int adopt_running(Update *u, Why *why)
         SlotRecord rec = { 0 };
         int r;
 
-        if (host_running_record(&u->host) || !u->host.running.roothash[0] || !u->host.boot_state.default_name[0])
+        if (host_running_record(&u->host) || !u->host.running.roothash[0] ||
+            !u->host.boot_state.default_name[0])
                 return 0;
         memcpy(rec.roothash, u->host.running.roothash, sizeof(rec.roothash));
         rec.committed_at = env_now(u->env);
         rec.has_serial = u->host.trust.has_running_serial;
         rec.serial = u->host.trust.running_serial;
-        r = u->host.boot->ops->digests(u->host.boot, u->host.boot_state.default_name, &rec.files, rec.uki_sha256, why);
+        r = u->host.boot->ops->digests(u->host.boot, u->host.boot_state.default_name, &rec.files,
+                                       rec.uki_sha256, why);
         if (r >= 0 && u->host.version && !(rec.version = strdup(u->host.version)))
                 r = -ENOMEM;
         if (r >= 0 && !(rec.entry = strdup(u->host.boot_state.default_name)))
@@ -272,12 +276,14 @@ static int write_usr(Stage *s, Why *why)
         int r;
 
         if ((r = slot_writer_open(s->u->host.disk, s->parts, &s->verity, &s->writer, why)) < 0 ||
-            (r = fetch_member(s->u->fetch, &s->cosi.usr->image, s->u->host.config.max_window_log, s->kind, &sink, why)) < 0 ||
+            (r = fetch_member(s->u->fetch, &s->cosi.usr->image, s->u->host.config.max_window_log, s->kind,
+                              &sink, why)) < 0 ||
             (r = slot_writer_finish(s->writer, root, why)) < 0)
                 return r;
         hex_encode(root, sizeof(root), got);
         if (!streq(got, s->u->release.usr.roothash))
-                return fail(why, -EBADMSG, WHY_TRUST, "root-hash", "/usr image: its root hash is %.16s..., the release says %.16s...", got,
+                return fail(why, -EBADMSG, WHY_TRUST, "root-hash",
+                            "/usr image: its root hash is %.16s..., the release says %.16s...", got,
                             s->u->release.usr.roothash);
         return 0;
 }
@@ -341,11 +347,14 @@ static int stage_bytes(Stage *s, Why *why)
 
         if ((r = write_usr(s, why)) < 0 || (r = stage_check_hash_image(s, why)) < 0 ||
             (r = fetch_cosi_finish(s->u->fetch, why)) < 0 ||
-            (s->parts->sig && (r = slot_write_sig(s->u->host.disk, s->parts, s->signature.data, s->signature.size, why)) < 0) ||
-            (r = write_boot_files(s, why)) < 0 || (r = hex_decode(s->u->release.usr.roothash, expect, sizeof(expect))) < 0 ||
+            (s->parts->sig && (r = slot_write_sig(s->u->host.disk, s->parts, s->signature.data,
+                                                  s->signature.size, why)) < 0) ||
+            (r = write_boot_files(s, why)) < 0 ||
+            (r = hex_decode(s->u->release.usr.roothash, expect, sizeof(expect))) < 0 ||
             (r = slot_verify(s->u->host.disk, s->parts, expect, verify_progress, s, why)) < 0)
                 return r;
-        return s->u->host.boot->ops->check(s->u->host.boot, (int) s->target, NULL, &s->plan, s->u->release.usr.roothash, why);
+        return s->u->host.boot->ops->check(s->u->host.boot, (int) s->target, NULL, &s->plan,
+                                           s->u->release.usr.roothash, why);
 }
 
 static Json *stage_story(const Stage *s)
@@ -396,7 +405,8 @@ static int stage_check(Stage *s, Why *why)
         if ((s->u->has_release && (r = check_needed(s, why)) < 0) || (r = stage_open_image(s, why)) < 0 ||
             (!s->u->has_release && (r = check_needed(s, why)) < 0) || (r = check_spare(s, why)) < 0 ||
             (r = stage_read_esp(s, why)) < 0 || (r = check_quarantine(s, stage_uki(s)->sha256, why)) < 0 ||
-            (r = stage_check_chain(s, why)) < 0 || (r = stage_plan_boot(s, why)) < 0 || (r = stage_find_verity(s, why)) < 0)
+            (r = stage_check_chain(s, why)) < 0 || (r = stage_plan_boot(s, why)) < 0 ||
+            (r = stage_find_verity(s, why)) < 0)
                 return r;
         return s->container.has_ranges ? stage_check_hash_image(s, why) : 0;
 }

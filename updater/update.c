@@ -27,12 +27,12 @@ static int step_restart(Update *u, Why *why _unused_)
 }
 
 static int (*const walk[_PHASE_MAX])(Update *, Why *) = {
-        [PHASE_IDLE] = update_find,       /* source/          an Offer                        */
-        [PHASE_OFFERED] = update_admit,   /* release/         a believed Release              */
+        [PHASE_IDLE] = update_find,         /* source/          an Offer                        */
+        [PHASE_OFFERED] = update_admit,     /* release/         a believed Release              */
         [PHASE_TRUSTED] = update_fill_slot, /* image/, slot/  verified bytes in the spare slot */
-        [PHASE_STAGED] = step_finalize,   /* bootloader/      the next boot tries it          */
-        [PHASE_FINALIZED] = step_restart, /*                  the reboot                      */
-        [PHASE_PROBATION] = update_settle, /* health/         commit, or back                 */
+        [PHASE_STAGED] = step_finalize,     /* bootloader/      the next boot tries it          */
+        [PHASE_FINALIZED] = step_restart,   /*                  the reboot                      */
+        [PHASE_PROBATION] = update_settle,  /* health/         commit, or back                 */
 };
 
 /* Walks from where we are until phase `until` is true. find and trust leave nothing on the disk, so the phase in memory
@@ -142,7 +142,8 @@ static int refuse_probation(const Update *u, Why *why)
 {
         if (u->host.journal.phase != PHASE_PROBATION)
                 return 0;
-        (void) fail(why, -EBUSY, WHY_POLICY, "probation", "%s: the running slot is on trial and the other slot is the way back",
+        (void) fail(why, -EBUSY, WHY_POLICY, "probation",
+                    "%s: the running slot is on trial and the other slot is the way back",
                     u->host.journal.version ? u->host.journal.version : "update");
         return fail_hint(why, -EBUSY, "run gybe commit or gybe rollback first");
 }
@@ -160,7 +161,8 @@ int update_stage(Update *u, Why *why)
         Phase before;
         int r;
 
-        if ((r = host_require(&u->host, why)) < 0 || (r = update_recover(u, why)) < 0 || (r = refuse_probation(u, why)) < 0)
+        if ((r = host_require(&u->host, why)) < 0 || (r = update_recover(u, why)) < 0 ||
+            (r = refuse_probation(u, why)) < 0)
                 return r;
         before = u->host.journal.phase;
         r = update_walk(u, PHASE_IDLE, PHASE_STAGED, why);
@@ -174,14 +176,16 @@ int update_finalize(Update *u, Why *why)
 {
         int r;
 
-        if ((r = host_require(&u->host, why)) < 0 || (r = update_recover(u, why)) < 0 || (r = refuse_probation(u, why)) < 0)
+        if ((r = host_require(&u->host, why)) < 0 || (r = update_recover(u, why)) < 0 ||
+            (r = refuse_probation(u, why)) < 0)
                 return r;
         switch (u->host.journal.phase) {
         case PHASE_STAGED:
                 return update_walk(u, PHASE_STAGED, PHASE_PROBATION, why);
         case PHASE_FINALIZED:
                 u->reboot_due = true;
-                return fail(why, -ENODATA, WHY_NOTHING, "already-finalized", "finalize: %s is finalized already; the reboot is due",
+                return fail(why, -ENODATA, WHY_NOTHING, "already-finalized",
+                            "finalize: %s is finalized already; the reboot is due",
                             u->host.journal.version ? u->host.journal.version : "the update");
         default:
                 (void) fail(why, -ENODATA, WHY_NOTHING, "nothing-staged", "finalize: nothing is staged");
@@ -211,7 +215,8 @@ int update_commit(Update *u, Why *why)
         case PHASE_PROBATION:
                 return update_settle(u, why);
         case PHASE_FINALIZED:
-                (void) fail(why, -EBUSY, WHY_POLICY, "not-rebooted", "commit: %s is finalized but has not been booted",
+                (void) fail(why, -EBUSY, WHY_POLICY, "not-rebooted",
+                            "commit: %s is finalized but has not been booted",
                             u->host.journal.version ? u->host.journal.version : "the update");
                 return fail_hint(why, -EBUSY, "reboot first");
         default:

@@ -9,7 +9,7 @@
 #include "source/source.h"
 
 typedef struct UpdateProgress {
-        const char *what; /* "checking", "staging", "verifying" */
+        const char *what;                   /* "checking", "staging", "verifying" */
         uint64_t done, total;               /* bytes of the slot */
         uint64_t fetched, skipped, written; /* bytes */
 } UpdateProgress;
@@ -50,7 +50,7 @@ typedef struct Update {
         Recovery recovery;
         bool checking;       /* update_check(): nobody names a release to take it anyway */
         bool already_staged; /* what is asked for is what lies staged */
-        char **missing; /* guarantees of the way back that could not be had */
+        char **missing;      /* guarantees of the way back that could not be had */
         bool reboot_due;
 } Update;
 
@@ -70,8 +70,8 @@ int update_rollback(Update *u, Why *why);
 
 int update_recover(Update *u, Why *why);
 int update_find(Update *u, Why *why);
-int update_admit(Update *u, Why *why);      /* find's offer becomes a believed release */
-int update_fill_slot(Update *u, Why *why);  /* the spare slot and the inert boot files */
+int update_admit(Update *u, Why *why);     /* find's offer becomes a believed release */
+int update_fill_slot(Update *u, Why *why); /* the spare slot and the inert boot files */
 int update_arm(Update *u, Why *why);
 int update_settle(Update *u, Why *why);
 int update_arm_rollback(Update *u, Why *why);
@@ -89,8 +89,8 @@ int update_check_chain(Update *u, const ChainFile *files, size_t n, Why *why);
 /* The same on what lies staged on the ESP. */
 int update_check_staged_chain(Update *u, const BootPlan *plan, Why *why);
 
-int update_fetch(Update *u, Why *why);      /* starts gybe-fetch once */
-int update_save(Update *u, Why *why);       /* the journal */
+int update_fetch(Update *u, Why *why); /* starts gybe-fetch once */
+int update_save(Update *u, Why *why);  /* the journal */
 /* One line of history about this update: event name, and more (may be NULL; borrowed). */
 int update_record(Update *u, const char *event, Json *more, Why *why);
 void update_say(Update *u, const char *fmt, ...) _printf_(2, 3);

@@ -18,9 +18,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define EFIAPI __attribute__((ms_abi))
-#define VARIABLE_MAX 4096u      /* LoaderEntries with a dozen UKIs is far below */
-#define CMDLINE_MAX 8192u       /* characters; longer is cut, the stub's own limit is lower */
+#define EFIAPI       __attribute__((ms_abi))
+#define VARIABLE_MAX 4096u /* LoaderEntries with a dozen UKIs is far below */
+#define CMDLINE_MAX  8192u /* characters; longer is cut, the stub's own limit is lower */
 
 typedef uint64_t Status;
 typedef uint16_t Char16;
@@ -41,16 +41,16 @@ typedef struct LoadedImage {
 typedef struct BootServices {
         uint8_t header[24];
         void *before_handle_protocol[16];
-        Status (EFIAPI *handle_protocol)(void *handle, const Guid *protocol, void **interface);
+        Status(EFIAPI *handle_protocol)(void *handle, const Guid *protocol, void **interface);
 } BootServices;
 
 typedef struct RuntimeServices {
         uint8_t header[24];
         void *before_get_variable[6];
-        Status (EFIAPI *get_variable)(const Char16 *name, const Guid *vendor, uint32_t *attr, uint64_t *size,
-                                      void *data);
+        Status(EFIAPI *get_variable)(const Char16 *name, const Guid *vendor, uint32_t *attr, uint64_t *size,
+                                     void *data);
         void *before_reset[3];
-        void (EFIAPI *reset_system)(uint32_t type, Status status, uint64_t size, void *data);
+        void(EFIAPI *reset_system)(uint32_t type, Status status, uint64_t size, void *data);
 } RuntimeServices;
 
 typedef struct SystemTable {
@@ -62,33 +62,44 @@ typedef struct SystemTable {
         BootServices *boot;
 } SystemTable;
 
-static const Guid loaded_image_guid = { 0x5b1b31a1, 0x9562, 0x11d2, { 0x8e, 0x3f, 0, 0xa0, 0xc9, 0x69, 0x72, 0x3b } };
-static const Guid loader_guid = { 0x4a67b082, 0x0a4c, 0x41cf, { 0xb6, 0xc7, 0x44, 0x0b, 0x29, 0xbb, 0x8c, 0x4f } };
-static const Guid global_guid = { 0x8be4df61, 0x93ca, 0x11d2, { 0xaa, 0x0d, 0, 0xe0, 0x98, 0x03, 0x2b, 0x8c } };
+static const Guid loaded_image_guid = {
+        0x5b1b31a1, 0x9562, 0x11d2, { 0x8e, 0x3f, 0, 0xa0, 0xc9, 0x69, 0x72, 0x3b }
+};
+static const Guid loader_guid = {
+        0x4a67b082, 0x0a4c, 0x41cf, { 0xb6, 0xc7, 0x44, 0x0b, 0x29, 0xbb, 0x8c, 0x4f }
+};
+static const Guid global_guid = {
+        0x8be4df61, 0x93ca, 0x11d2, { 0xaa, 0x0d, 0, 0xe0, 0x98, 0x03, 0x2b, 0x8c }
+};
 
-static void port_out(uint16_t port, uint8_t value) {
+static void port_out(uint16_t port, uint8_t value)
+{
         __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
 }
 
-static uint8_t port_in(uint16_t port) {
+static uint8_t port_in(uint16_t port)
+{
         uint8_t value;
 
         __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
         return value;
 }
 
-static void say_char(char c) {
-        while (!(port_in(0x3fd) & 0x20))        /* transmitter holding register empty */
+static void say_char(char c)
+{
+        while (!(port_in(0x3fd) & 0x20)) /* transmitter holding register empty */
                 ;
         port_out(0x3f8, (uint8_t) c);
 }
 
-static void say(const char *text) {
+static void say(const char *text)
+{
         for (; *text; text++)
                 say_char(*text);
 }
 
-static void say_hex(const uint8_t *bytes, uint64_t n) {
+static void say_hex(const uint8_t *bytes, uint64_t n)
+{
         for (uint64_t i = 0; i < n; i++) {
                 say_char("0123456789abcdef"[bytes[i] >> 4]);
                 say_char("0123456789abcdef"[bytes[i] & 15]);
@@ -96,7 +107,8 @@ static void say_hex(const uint8_t *bytes, uint64_t n) {
 }
 
 /* Says the command line and tells whether it asks us to hang. Anything outside printable ASCII becomes '?'. */
-static bool say_cmdline(const LoadedImage *image) {
+static bool say_cmdline(const LoadedImage *image)
+{
         static const char hang[] = "probe-hang";
         const Char16 *text = image->load_options;
         uint32_t n = image->load_options_size / sizeof(Char16);
@@ -117,7 +129,8 @@ static bool say_cmdline(const LoadedImage *image) {
         return found;
 }
 
-static void say_variable(RuntimeServices *rt, const Char16 *name, const Guid *vendor) {
+static void say_variable(RuntimeServices *rt, const Char16 *name, const Guid *vendor)
+{
         uint8_t data[VARIABLE_MAX];
         uint64_t size = sizeof(data);
         uint32_t attr = 0;
@@ -132,12 +145,14 @@ static void say_variable(RuntimeServices *rt, const Char16 *name, const Guid *ve
         say("\r\n");
 }
 
-Status EFIAPI efi_main(void *handle, SystemTable *table) {
+Status EFIAPI efi_main(void *handle, SystemTable *table)
+{
         static const Char16 *const loader_names[] = {
-                L"LoaderInfo", L"LoaderEntrySelected", L"LoaderEntryOneShot", L"LoaderEntryDefault",
-                L"LoaderEntries", L"LoaderBootCountPath", L"LoaderFeatures", L"StubInfo",
+                L"LoaderInfo",    L"LoaderEntrySelected", L"LoaderEntryOneShot", L"LoaderEntryDefault",
+                L"LoaderEntries", L"LoaderBootCountPath", L"LoaderFeatures",     L"StubInfo",
         };
-        static const Char16 *const global_names[] = { L"BootCurrent", L"BootNext", L"BootOrder", L"SecureBoot" };
+        static const Char16 *const global_names[] = { L"BootCurrent", L"BootNext", L"BootOrder",
+                                                      L"SecureBoot" };
         RuntimeServices *rt = table->runtime;
         LoadedImage *image = NULL;
         bool hang = false;

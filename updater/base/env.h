@@ -8,8 +8,8 @@
 #include "base/why.h"
 
 typedef struct Env {
-        int root_fd;      /* O_PATH of "/" or of DIR */
-        const char *root; /* DIR as given, NULL on the real machine; for messages only */
+        int root_fd;                /* O_PATH of "/" or of DIR */
+        const char *root;           /* DIR as given, NULL on the real machine; for messages only */
         uint64_t (*now)(void *ctx); /* seconds since the epoch: the only clock anyone may read */
         void *ctx;
         const char *libexec; /* folder that holds gybe-fetch */

@@ -68,7 +68,8 @@ int dir_make(int dir_fd, const char *path, unsigned mode)
         if (!copy)
                 return -ENOMEM;
         /* below a folder every path is relative to it; only the caller's own paths may be absolute */
-        at = openat(dir_fd, dir_fd == AT_FDCWD && *path == '/' ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        at = openat(dir_fd, dir_fd == AT_FDCWD && *path == '/' ? "/" : ".",
+                    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (at < 0)
                 return -errno;
         for (char *part = strtok_r(copy, "/", &state); part; part = strtok_r(NULL, "/", &state)) {

@@ -17,8 +17,8 @@ typedef enum JsonFlags {
 
 /* Strict: one value, no trailing bytes, no duplicate keys at any depth, integers only (see the flags), valid UTF-8,
  * depth at most max_depth. -EBADMSG with a position in *why (kind and "what" are the caller's). */
-int json_parse(const void *data, size_t size, unsigned flags, unsigned max_depth, const char *what, WhyKind kind,
-               Json **ret, Why *why);
+int json_parse(const void *data, size_t size, unsigned flags, unsigned max_depth, const char *what,
+               WhyKind kind, Json **ret, Why *why);
 Json *json_unref(Json *j);
 void json_unrefp(Json **j);
 Json *json_ref(const Json *j);

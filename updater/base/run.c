@@ -26,8 +26,10 @@ void run_result_done(RunResult *r)
         bytes_done(&r->output);
 }
 
-static char *const clean_environ[] = { (char *) "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                                       (char *) "LANG=C.UTF-8", NULL };
+static char *const clean_environ[] = {
+        (char *) "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", (char *) "LANG=C.UTF-8",
+        NULL
+};
 
 static void child(char *const argv[], const RunOptions *o, int out_fd)
 {
@@ -75,7 +77,8 @@ int run(char *const argv[], const RunOptions *options, RunResult *ret)
 {
         _cleanup_(run_result_done) RunResult result = { .exit_code = -1 };
         _cleanup_(close_fdp) int read_fd = -1, write_fd = -1;
-        int64_t deadline = options->timeout_sec > 0 ? now_ms() + (int64_t) options->timeout_sec * 1000 : INT64_MAX;
+        int64_t deadline =
+                options->timeout_sec > 0 ? now_ms() + (int64_t) options->timeout_sec * 1000 : INT64_MAX;
         bool reaped = false;
         int pipe_fd[2], status = 0;
         pid_t pid;

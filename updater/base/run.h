@@ -14,10 +14,10 @@ typedef struct RunResult {
 } RunResult;
 
 typedef struct RunOptions {
-        int exe_fd;            /* run this file (fexecve semantics) instead of argv[0]; -1: argv[0] is a path */
-        int cwd_fd;            /* -1: inherit */
-        char *const *environ;  /* NULL: a clean PATH only */
-        uint64_t timeout_sec;  /* 0: none */
+        int exe_fd; /* run this file (fexecve semantics) instead of argv[0]; -1: argv[0] is a path */
+        int cwd_fd; /* -1: inherit */
+        char *const *environ; /* NULL: a clean PATH only */
+        uint64_t timeout_sec; /* 0: none */
         size_t output_max;
 } RunOptions;
 

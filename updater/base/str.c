@@ -205,7 +205,8 @@ int parse_duration(const char *s, uint64_t *ret_sec)
                         next++;
                 if (next == ELEMENTSOF(units))
                         return -EINVAL;
-                if (__builtin_mul_overflow(v, units[next].sec, &v) || __builtin_add_overflow(total, v, &total))
+                if (__builtin_mul_overflow(v, units[next].sec, &v) ||
+                    __builtin_add_overflow(total, v, &total))
                         return -ERANGE;
                 next++;
                 s++;

@@ -8,14 +8,18 @@ static void test_base64(void)
 {
         static const struct {
                 const char *plain, *text;
-        } good[] = { { "", "" }, { "f", "Zg==" }, { "fo", "Zm8=" }, { "foo", "Zm9v" }, { "foob", "Zm9vYg==" } };
-        static const char *const bad[] = { "Zg", "Zg=", "Zh==", "Zm9=", "Z===", "====", "Zm9v\n", " Zg=", "Zg==Zg==", "Zm-v" };
+        } good[] = {
+                { "", "" }, { "f", "Zg==" }, { "fo", "Zm8=" }, { "foo", "Zm9v" }, { "foob", "Zm9vYg==" }
+        };
+        static const char *const bad[] = { "Zg",   "Zg=",    "Zh==", "Zm9=",     "Z===",
+                                           "====", "Zm9v\n", " Zg=", "Zg==Zg==", "Zm-v" };
 
         for (size_t i = 0; i < ELEMENTSOF(good); i++) {
                 _cleanup_(free_charp) char *t = NULL;
                 _cleanup_(bytes_done) Bytes b = BYTES_NULL;
 
-                assert(base64_encode(good[i].plain, strlen(good[i].plain), &t) >= 0 && streq(t, good[i].text));
+                assert(base64_encode(good[i].plain, strlen(good[i].plain), &t) >= 0 &&
+                       streq(t, good[i].text));
                 assert(base64_decode(t, strlen(t), &b) >= 0 && b.size == strlen(good[i].plain));
                 assert(memcmp(b.data, good[i].plain, b.size) == 0);
         }
@@ -65,9 +69,13 @@ static void test_durations(void)
         static const struct {
                 const char *text;
                 int64_t sec;
-        } cases[] = { { "90", 90 },   { "90s", 90 },  { "5m", 300 }, { "1h30m", 5400 }, { "2d", 172800 }, { "0", 0 },
-                      { "", -1 },     { "m", -1 },    { "5x", -1 },  { "30m1h", -1 },   { "1h1h", -1 },   { "-5", -1 },
-                      { "5m3", -1 }, { "99999999999999999999d", -1 } };
+        } cases[] = { { "90", 90 },     { "90s", 90 },
+                      { "5m", 300 },    { "1h30m", 5400 },
+                      { "2d", 172800 }, { "0", 0 },
+                      { "", -1 },       { "m", -1 },
+                      { "5x", -1 },     { "30m1h", -1 },
+                      { "1h1h", -1 },   { "-5", -1 },
+                      { "5m3", -1 },    { "99999999999999999999d", -1 } };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 uint64_t v = 0;

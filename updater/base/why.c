@@ -10,9 +10,9 @@ static const struct {
         const char *name;
         int exit_code;
 } kinds[_WHY_MAX] = {
-        [WHY_NONE] = { "failed", 1 },   [WHY_NETWORK] = { "network", 1 }, [WHY_HOST] = { "host", 1 },
-        [WHY_IMAGE] = { "image", 1 },   [WHY_TRUST] = { "trust", 4 },     [WHY_POLICY] = { "policy", 3 },
-        [WHY_BUSY] = { "busy", 5 },     [WHY_USAGE] = { "usage", 2 },     [WHY_NOTHING] = { "nothing", 10 },
+        [WHY_NONE] = { "failed", 1 }, [WHY_NETWORK] = { "network", 1 }, [WHY_HOST] = { "host", 1 },
+        [WHY_IMAGE] = { "image", 1 }, [WHY_TRUST] = { "trust", 4 },     [WHY_POLICY] = { "policy", 3 },
+        [WHY_BUSY] = { "busy", 5 },   [WHY_USAGE] = { "usage", 2 },     [WHY_NOTHING] = { "nothing", 10 },
 };
 
 const char *why_kind_name(WhyKind kind)
@@ -69,6 +69,9 @@ int fail_errno(Why *why, int r, WhyKind kind, const char *fmt, ...)
         va_start(ap, fmt);
         (void) vsnprintf(what, sizeof(what), fmt, ap);
         va_end(ap);
-        return fail(why, r, kind, r == -ENOSPC ? "no-space" : r == -ENOMEM ? "no-memory" : "system",
+        return fail(why, r, kind,
+                    r == -ENOSPC   ? "no-space"
+                    : r == -ENOMEM ? "no-memory"
+                                   : "system",
                     "%s: %s", what, strerror(-r));
 }

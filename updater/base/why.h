@@ -13,14 +13,14 @@
 
 typedef enum WhyKind {
         WHY_NONE,
-        WHY_NETWORK,    /* may well work later: network, server, a broken transfer        exit 1  */
-        WHY_HOST,       /* this host: an admin must look (disk full, unknown layout, bug) exit 1  */
-        WHY_IMAGE,      /* a broken container that nothing signed contradicts             exit 1  */
-        WHY_TRUST,      /* never this release                                             exit 4  */
-        WHY_POLICY,     /* not now, or not here                                           exit 3  */
-        WHY_BUSY,       /* another job runs, or something holds the spare slot            exit 5  */
-        WHY_USAGE,      /* the command line or the configuration is wrong                 exit 2  */
-        WHY_NOTHING,    /* not an error: there is nothing to do                           exit 10 */
+        WHY_NETWORK, /* may well work later: network, server, a broken transfer        exit 1  */
+        WHY_HOST,    /* this host: an admin must look (disk full, unknown layout, bug) exit 1  */
+        WHY_IMAGE,   /* a broken container that nothing signed contradicts             exit 1  */
+        WHY_TRUST,   /* never this release                                             exit 4  */
+        WHY_POLICY,  /* not now, or not here                                           exit 3  */
+        WHY_BUSY,    /* another job runs, or something holds the spare slot            exit 5  */
+        WHY_USAGE,   /* the command line or the configuration is wrong                 exit 2  */
+        WHY_NOTHING, /* not an error: there is nothing to do                           exit 10 */
         _WHY_MAX,
 } WhyKind;
 

@@ -34,8 +34,8 @@ static void bar(uint64_t done, uint64_t total, char out[33])
 
 void progress_show(Progress *p, const ProgressValues *v)
 {
-        char filled[33], total[SIZE_TEXT_SIZE], fetched[SIZE_TEXT_SIZE], skipped[SIZE_TEXT_SIZE], written[SIZE_TEXT_SIZE],
-                rate[SIZE_TEXT_SIZE];
+        char filled[33], total[SIZE_TEXT_SIZE], fetched[SIZE_TEXT_SIZE], skipped[SIZE_TEXT_SIZE],
+                written[SIZE_TEXT_SIZE], rate[SIZE_TEXT_SIZE];
         uint64_t now, elapsed, left = 0, per_sec = 0;
 
         if (!p->enabled)
@@ -62,11 +62,13 @@ void progress_show(Progress *p, const ProgressValues *v)
         format_size(v->written, written);
         format_size(per_sec, rate);
         if (streq(v->what, "staging"))
-                (void) fprintf(stderr, "\r%-9s [%s] %s  fetched %s, in place %s, written %s  %s/s  %" PRIu64 ":%02" PRIu64 " left \033[K",
+                (void) fprintf(stderr,
+                               "\r%-9s [%s] %s  fetched %s, in place %s, written %s  %s/s  %" PRIu64
+                               ":%02" PRIu64 " left \033[K",
                                v->what, filled, total, fetched, skipped, written, rate, left / 60, left % 60);
         else
-                (void) fprintf(stderr, "\r%-9s [%s] %s  %s/s  %" PRIu64 ":%02" PRIu64 " left \033[K", v->what, filled, total, rate,
-                               left / 60, left % 60);
+                (void) fprintf(stderr, "\r%-9s [%s] %s  %s/s  %" PRIu64 ":%02" PRIu64 " left \033[K", v->what,
+                               filled, total, rate, left / 60, left % 60);
         (void) fflush(stderr);
         p->shown = true;
 }

@@ -8,12 +8,12 @@
 #include "base/env.h"
 #include "base/json.h"
 
-#define HEALTH_OUTPUT_MAX   (8u * 1024u) /* per check, its end: what it says last explains it */
-#define HEALTH_CHECKS_MAX   128u
-#define HEALTH_TIMEOUT_SEC  120u
+#define HEALTH_OUTPUT_MAX  (8u * 1024u) /* per check, its end: what it says last explains it */
+#define HEALTH_CHECKS_MAX  128u
+#define HEALTH_TIMEOUT_SEC 120u
 
 typedef struct HealthCheck {
-        char *name;     /* "required.d/10-network" */
+        char *name; /* "required.d/10-network" */
         bool required;
         bool passed, timed_out;
         int exit_code, signal;
@@ -24,7 +24,7 @@ typedef struct HealthCheck {
 typedef struct HealthReport {
         HealthCheck *checks;
         size_t n_checks;
-        bool passed; /* every required one */
+        bool passed;         /* every required one */
         char *first_failure; /* one line for history, NULL when passed */
 } HealthReport;
 

@@ -14,7 +14,8 @@
 typedef int (*FatRead)(void *ctx, uint64_t offset, void *buf, size_t size);
 
 typedef struct FatFile {
-        char path[FAT_PATH_MAX]; /* "EFI/Linux/vmlinuz-6.6.efi", as spelled on the disk (long name, else 8.3 in its case bits) */
+        char path
+                [FAT_PATH_MAX]; /* "EFI/Linux/vmlinuz-6.6.efi", as spelled on the disk (long name, else 8.3 in its case bits) */
         bool is_dir;
         uint32_t size;
         uint32_t first_cluster;

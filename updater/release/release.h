@@ -238,7 +238,7 @@ typedef struct Feed {
         uint64_t serial, issued, expires;
         struct {
                 char *channel, *version;
-        } *channels;
+        } * channels;
         size_t n_channels;
         FeedRelease *releases;
         size_t n_releases;

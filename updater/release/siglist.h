@@ -21,5 +21,5 @@ typedef struct SigEntry {
 
 /* Calls f for every entry of a kind above, in order; other kinds are skipped as firmware skips them. Returns the first
  * negative value of f, or -EBADMSG when the lists are malformed. */
-int siglist_each(const void *data, size_t size, const char *what, int (*f)(void *ctx, const SigEntry *entry), void *ctx,
-                 Why *why);
+int siglist_each(const void *data, size_t size, const char *what, int (*f)(void *ctx, const SigEntry *entry),
+                 void *ctx, Why *why);

@@ -83,10 +83,11 @@ static inline char *kit_role(unsigned threshold, const KitKey *const *keys, size
 /* Takes its texts. */
 static inline char *kit_root(unsigned version, char *keys, char *root, char *release)
 {
-        char *text = str_printf("{\"schema\":\"gybe.root/1\",\"version\":%u,\"issued\":\"2026-01-01T00:00:00Z\","
-                                "\"expires\":\"2027-01-01T00:00:00Z\",\"keys\":%s,\"roles\":{\"root\":%s,"
-                                "\"release\":%s}}",
-                                version, keys, root, release);
+        char *text =
+                str_printf("{\"schema\":\"gybe.root/1\",\"version\":%u,\"issued\":\"2026-01-01T00:00:00Z\","
+                           "\"expires\":\"2027-01-01T00:00:00Z\",\"keys\":%s,\"roles\":{\"root\":%s,"
+                           "\"release\":%s}}",
+                           version, keys, root, release);
 
         free(keys);
         free(root);
@@ -108,7 +109,8 @@ static inline char *kit_replace(const char *text, const char *from, const char *
 /* Every input of a fuzz corpus keeps the promise of its name: "should-fail-..." is refused, the others are not. */
 static inline void kit_corpus(const char *kind, int (*parse)(const void *data, size_t size, Why *why))
 {
-        _cleanup_(free_charp) char *path = str_printf(GYBE_SOURCE_DIR "/integration-tests/fixtures/fuzz/%s", kind);
+        _cleanup_(free_charp) char *path =
+                str_printf(GYBE_SOURCE_DIR "/integration-tests/fixtures/fuzz/%s", kind);
         _cleanup_(close_fdp) int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         _cleanup_(strv_freep) char **names = NULL;
 

@@ -415,8 +415,8 @@ int recovery_row(size_t i, Recovery *ret)
         return 1;
 }
 
-void recovery_decide(const Journal *journal, bool journal_lost, const Intent *intent, const RecoveryFacts *facts,
-                     unsigned attempts, Recovery *ret)
+void recovery_decide(const Journal *journal, bool journal_lost, const Intent *intent,
+                     const RecoveryFacts *facts, unsigned attempts, Recovery *ret)
 {
         Situation s = situation_of(journal, journal_lost, intent, facts, attempts);
 

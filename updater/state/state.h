@@ -161,10 +161,10 @@ typedef struct Recovery {
         Reason reason;   /* REASON_NONE: nothing unusual */
         bool quarantine; /* proved bad, or attempts used up: write it before anything else */
         bool retry;      /* another attempt is allowed: finalize again, which counts one more */
-        bool counted;    /* the attempt in the journal was counted and certainly not spent: take it off again */
-        bool disarm;     /* a one-shot, intent or deadline may be left over: take them away before going on */
-        bool close;      /* the transaction is over: outcome below goes to history */
-        bool by_intent;  /* all this is about the intent's update: fill the journal from it first */
+        bool counted; /* the attempt in the journal was counted and certainly not spent: take it off again */
+        bool disarm;  /* a one-shot, intent or deadline may be left over: take them away before going on */
+        bool close;   /* the transaction is over: outcome below goes to history */
+        bool by_intent; /* all this is about the intent's update: fill the journal from it first */
         Outcome outcome;
         const char *means; /* one line for history and status: what this scenario is; static */
 } Recovery;
