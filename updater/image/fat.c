@@ -11,7 +11,6 @@
 #include "base/str.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 
 #define FOLDER_MAX (2u * 1024u * 1024u) /* 65536 entries of 32 bytes, the format's own limit */
