@@ -14,6 +14,7 @@ typedef struct Scan {
         const char *p, *start, *end;
         char *out; /* where comments are blanked, or NULL when there are none to expect */
         bool fractions;
+        bool comma; /* the last token was one */
         uint64_t names;
         const char *error;
 } Scan;
@@ -138,12 +139,26 @@ static bool scan_comment(Scan *s)
         return true;
 }
 
+/* "[1,]": json-c minds it only in its strict mode, see json_parse() */
+static bool scan_comma(Scan *s)
+{
+        char c = *s->p;
+
+        if (s->comma && (c == ']' || c == '}'))
+                return scan_fail(s, "a comma with nothing behind it");
+        if (c != '/' && (!c || !strchr(" \t\r\n", c)))
+                s->comma = c == ',';
+        return true;
+}
+
 static bool scan(Scan *s)
 {
         while (s->p < s->end) {
                 char c = *s->p;
                 bool ok = true;
 
+                if (!scan_comma(s))
+                        return false;
                 if (c == '"')
                         ok = scan_string(s);
                 else if (c == '-' || (c >= '0' && c <= '9'))
@@ -205,7 +220,9 @@ int json_parse(const void *data, size_t size, unsigned flags, unsigned max_depth
         tok = json_tokener_new_ex((int) max_depth + 1);
         if (!tok)
                 return -ENOMEM;
-        json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+        /* Not JSON_TOKENER_STRICT: in json-c 0.18 that takes every byte above 0x7f for a control character where char is
+         * signed. The scan has refused all that strict would. */
+        json_tokener_set_flags(tok, JSON_TOKENER_VALIDATE_UTF8);
         j = json_tokener_parse_ex(tok, blanked ? blanked : data, (int) size);
         e = json_tokener_get_error(tok);
         if (e == json_tokener_continue) /* a bare number, or nothing yet: the end of input ends it */

@@ -28,6 +28,22 @@ static const struct {
         { "{\"a\":NaN}", 0, false },
         { "{\"a\":1,}", 0, false },
         { "[1,]", 0, false },
+        { "{\"a\":[1 , ] }", 0, false },
+        { "[1, /* no more */ ]", JSON_COMMENTS, false },
+        { "[1, // no more\n]", JSON_COMMENTS, false },
+        { "[,]", 0, false },
+        { "[1,,2]", 0, false },
+        { "{,}", 0, false },
+        { "[\",\"]", 0, true },                         /* a comma inside a string is no comma */
+        { "[[1],[2],{}]", 0, true },
+        { "{\"sl\xc3\xb6t\":\"\xe2\x82\xac \xf0\x9f\x9a\x80\"}", 0, true }, /* letters of two, three and four bytes */
+        { "{\"a\":\"x\x1f\"}", 0, false },
+        { "{\"a\":\"\xc3\"}", 0, false },               /* half a letter */
+        { "{\"a\":True}", 0, false },
+        { "{\"a\":nullnull}", 0, false },
+        { "[1-2]", 0, false },
+        { "[-]", 0, false },
+        { "[Infinity]", 0, false },
         { "{'a':1}", 0, false },
         { "{\"a\":\"\xff\"}", 0, false },               /* not UTF-8 */
         { "{\"a\":\"x\\u0000y\"}", 0, false },
