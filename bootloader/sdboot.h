@@ -19,7 +19,8 @@
  *
  *      EFI/gybe/intent.json             copy of the boot intent
  *      EFI/gybe/<a|b>.staged/templates/ the new image's templates, until commit; then acl/uki-addons/
- *      EFI/gybe/<a|b>.staged/loaders    which files in EFI/AZL<A|B> the new image brought, second stage first */
+ *      EFI/gybe/<a|b>.staged/loaders    which files in EFI/AZL<A|B> the new image brought, second stage first
+ *      EFI/GYBE.NEW, GYBE.NEW           a folder without room, written once more (esproom.c); gone when retire() is done */
 
 #include "bootloader/efivar.h"
 #include "bootloader/esp.h"
