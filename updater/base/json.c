@@ -193,13 +193,15 @@ static uint64_t count_members(const Json *j)
         return n;
 }
 
-int json_parse(const void *data, size_t size, unsigned flags, unsigned max_depth, const char *what, WhyKind kind,
-               Json **ret, Why *why)
+int json_parse(const void *data, size_t size, unsigned flags, unsigned max_depth, const char *what,
+               WhyKind kind, Json **ret, Why *why)
 {
         _cleanup_(free_charp) char *blanked = NULL;
         struct json_tokener *tok;
         enum json_tokener_error e;
-        Scan s = { .p = data, .start = data, .end = (const char *) data + size,
+        Scan s = { .p = data,
+                   .start = data,
+                   .end = (const char *) data + size,
                    .fractions = flags & JSON_FRACTIONS };
         Json *j;
         size_t used;
@@ -214,8 +216,8 @@ int json_parse(const void *data, size_t size, unsigned flags, unsigned max_depth
                 s.out = blanked;
         }
         if (!scan(&s))
-                return fail(why, -EBADMSG, kind, "malformed", "%s: not valid JSON: %s at byte %zu", what, s.error,
-                            (size_t) (s.p - s.start));
+                return fail(why, -EBADMSG, kind, "malformed", "%s: not valid JSON: %s at byte %zu", what,
+                            s.error, (size_t) (s.p - s.start));
 
         tok = json_tokener_new_ex((int) max_depth + 1);
         if (!tok)
@@ -233,9 +235,9 @@ int json_parse(const void *data, size_t size, unsigned flags, unsigned max_depth
         if (e != json_tokener_success || !j) {
                 json_unref(j);
                 return fail(why, -EBADMSG, kind, "malformed", "%s: not valid JSON: %s", what,
-                            e == json_tokener_error_depth ? "nested too deeply" :
-                            e == json_tokener_success     ? "null" :
-                                                            json_tokener_error_desc(e));
+                            e == json_tokener_error_depth ? "nested too deeply"
+                            : e == json_tokener_success   ? "null"
+                                                          : json_tokener_error_desc(e));
         }
         for (const char *p = blanked ? blanked : data; used < size; used++)
                 if (!p[used] || !strchr(" \t\r\n", p[used])) {
@@ -244,7 +246,8 @@ int json_parse(const void *data, size_t size, unsigned flags, unsigned max_depth
                 }
         if (count_members(j) != s.names) {
                 json_unref(j);
-                return fail(why, -EBADMSG, kind, "duplicate-key", "%s: a JSON name occurs twice in one object", what);
+                return fail(why, -EBADMSG, kind, "duplicate-key",
+                            "%s: a JSON name occurs twice in one object", what);
         }
         *ret = j;
         return 0;
@@ -448,7 +451,8 @@ void json_add_str(Json *array, const char *value)
 
 void json_add_u64(Json *array, uint64_t value)
 {
-        json_add(array, value > INT64_MAX ? json_object_new_uint64(value) : json_object_new_int64((int64_t) value));
+        json_add(array,
+                 value > INT64_MAX ? json_object_new_uint64(value) : json_object_new_int64((int64_t) value));
 }
 
 void json_remove(Json *object, const char *key)

@@ -14,11 +14,11 @@ static const struct {
         { "{}", 0, true },
         { "{\"a\":1,\"b\":[true,false,null,\"x\"]}", 0, true },
         { " [1, 18446744073709551615, -5] ", 0, true },
-        { "{\"a\":1,\"a\":2}", 0, false },              /* the same name twice */
-        { "{\"a\":1,\"\\u0061\":2}", 0, false },        /* ... spelled differently */
-        { "[{\"a\":{\"b\":1,\"b\":1}}]", 0, false },    /* ... far down */
+        { "{\"a\":1,\"a\":2}", 0, false },                /* the same name twice */
+        { "{\"a\":1,\"\\u0061\":2}", 0, false },          /* ... spelled differently */
+        { "[{\"a\":{\"b\":1,\"b\":1}}]", 0, false },      /* ... far down */
         { "{\"a\":{\"x\":1},\"b\":{\"x\":1}}", 0, true }, /* in two objects it is two names */
-        { "{\"a:b\":\"c:d\"}", 0, true },               /* colons inside strings are no names */
+        { "{\"a:b\":\"c:d\"}", 0, true },                 /* colons inside strings are no names */
         { "{\"a\":1.5}", 0, false },
         { "{\"a\":1e3}", 0, false },
         { "{\"a\":01}", 0, false },
@@ -34,18 +34,19 @@ static const struct {
         { "[,]", 0, false },
         { "[1,,2]", 0, false },
         { "{,}", 0, false },
-        { "[\",\"]", 0, true },                         /* a comma inside a string is no comma */
+        { "[\",\"]", 0, true }, /* a comma inside a string is no comma */
         { "[[1],[2],{}]", 0, true },
-        { "{\"sl\xc3\xb6t\":\"\xe2\x82\xac \xf0\x9f\x9a\x80\"}", 0, true }, /* letters of two, three and four bytes */
+        { "{\"sl\xc3\xb6t\":\"\xe2\x82\xac \xf0\x9f\x9a\x80\"}", 0,
+          true }, /* letters of two, three and four bytes */
         { "{\"a\":\"x\x1f\"}", 0, false },
-        { "{\"a\":\"\xc3\"}", 0, false },               /* half a letter */
+        { "{\"a\":\"\xc3\"}", 0, false }, /* half a letter */
         { "{\"a\":True}", 0, false },
         { "{\"a\":nullnull}", 0, false },
         { "[1-2]", 0, false },
         { "[-]", 0, false },
         { "[Infinity]", 0, false },
         { "{'a':1}", 0, false },
-        { "{\"a\":\"\xff\"}", 0, false },               /* not UTF-8 */
+        { "{\"a\":\"\xff\"}", 0, false }, /* not UTF-8 */
         { "{\"a\":\"x\\u0000y\"}", 0, false },
         { "{\"a\":\"x\ny\"}", 0, false },
         { "{} x", 0, false },
@@ -54,7 +55,7 @@ static const struct {
         { "{", 0, false },
         { "\"open", 0, false },
         { "[[[[1]]]]", 0, true },
-        { "[[[[[1]]]]]", 0, false },                    /* deeper than 4, the limit of this test */
+        { "[[[[[1]]]]]", 0, false }, /* deeper than 4, the limit of this test */
         { "{\"a\":1 /* b */}", 0, false },
         { "{\"a\":1 /* \"b\" : 2 */, // c\n \"d\":2}", JSON_COMMENTS, true },
         { "{\"a\":\"/* no comment */\"}", 0, true },
@@ -73,7 +74,8 @@ static void test_parse(void)
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 _cleanup_(json_unrefp) Json *j = NULL;
                 Why why = { 0 };
-                int r = json_parse(cases[i].text, strlen(cases[i].text), cases[i].flags, 4, "test", WHY_IMAGE, &j, &why);
+                int r = json_parse(cases[i].text, strlen(cases[i].text), cases[i].flags, 4, "test", WHY_IMAGE,
+                                   &j, &why);
 
                 if ((r >= 0) != cases[i].good)
                         fprintf(stderr, "case %zu: %s -> %i %s\n", i, cases[i].text, r, why.text);
@@ -84,8 +86,9 @@ static void test_parse(void)
 
 static void test_values(void)
 {
-        static const char text[] = "{\"n\":18446744073709551615,\"neg\":-1,\"s\":\"x\",\"t\":\"2026-11-04T06:00:00Z\","
-                                   "\"d\":\"1h30m\",\"o\":{\"k\":1}}";
+        static const char text[] =
+                "{\"n\":18446744073709551615,\"neg\":-1,\"s\":\"x\",\"t\":\"2026-11-04T06:00:00Z\","
+                "\"d\":\"1h30m\",\"o\":{\"k\":1}}";
         static const char patch[] = "{\"o\":{\"l\":2},\"s\":[1]}";
         _cleanup_(json_unrefp) Json *j = NULL, *p = NULL;
         _cleanup_(free_charp) char *out = NULL;

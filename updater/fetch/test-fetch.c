@@ -327,8 +327,7 @@ static int count_tick(void *ctx)
 
 static void test_members(Fetch *f)
 {
-        _cleanup_(bytes_done) Bytes usr = load("usr"), small = load("small"), got = BYTES_NULL,
-                                    sig = BYTES_NULL;
+        _cleanup_(bytes_done) Bytes usr = load("usr"), got = BYTES_NULL, sig = BYTES_NULL;
         CosiImage image = image_from("usr");
         uint64_t before = fetch_bytes(f);
         Why why = { 0 };

@@ -213,12 +213,12 @@ static void test_real(void)
 /* Too few clusters for a FAT32, as small ESPs are made: Linux and firmware look at the boot sector, not at the number. */
 static void test_small_fat32(void)
 {
-        _cleanup_(free_charp) char *made =
-                run_sh("cd \"$1\"; rm -f fat.img; mkfs.vfat -F 32 -i c3d4250d -s 64 -C fat.img 40000");
-        _cleanup_(image_done) Image image = load();
+        _cleanup_(image_done) Image image = { 0 };
         _cleanup_(fat_freep) Fat *fat = NULL;
         Why why = { 0 };
 
+        free(run_sh("cd \"$1\"; rm -f fat.img; mkfs.vfat -F 32 -i c3d4250d -s 64 -C fat.img 40000"));
+        image = load();
         assert(fat_open(read_image, &image, image.bytes.size, WHY_IMAGE, &fat, &why) == 0);
         assert(fat_n_files(fat) == 0 && streq(fat_serial(fat), "C3D4-250D"));
 }

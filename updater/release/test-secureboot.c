@@ -530,7 +530,7 @@ static int count(void *ctx, const SigEntry *entry)
 
 static void test_lists(void)
 {
-        _cleanup_(bytes_done) Bytes good = BYTES_NULL;
+        _cleanup_(bytes_done) _unused_ Bytes good = BYTES_NULL;
         static const struct {
                 size_t at;
                 uint32_t value;
