@@ -290,6 +290,9 @@ static int take_all(const Json *root, Config *c, Why *why)
                 take_image(root, c, why),
         };
 
+        /* The token is for the configured source and for nobody an operator may name on a command line. */
+        if (c->http.bearer_file && c->source_url && !(c->http.bearer_origin = strdup(c->source_url)))
+                return -ENOMEM;
         for (size_t i = 0; i < ELEMENTSOF(results); i++)
                 if (results[i] == -ENOMEM)
                         return -ENOMEM;
