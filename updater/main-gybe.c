@@ -283,6 +283,14 @@ static int do_rollback(Update *u, Why *why)
 
 /* --- memory --- */
 
+/* An event is one line, whatever a machine that was going down wrote into it. */
+static void one_line(char *text)
+{
+        for (; text && *text; text++)
+                if ((unsigned char) *text < 0x20 || *text == 0x7f)
+                        *text = ' ';
+}
+
 static int show_event(void *ctx, const char *key, const Json *value)
 {
         Str *line = ctx;
@@ -324,6 +332,7 @@ static int verb_history(Cli *cli, Why *why)
 
                         str_addf(&line, "%s  %-12s", when ? when : "-", what ? what : "-");
                         (void) json_each(e, show_event, &line);
+                        one_line(line.text);
                         (void) printf("%s\n", line.text ? line.text : "");
                         str_done(&line);
                 }
