@@ -52,8 +52,10 @@ def strace(host, out, inject, *args):
     if inject:
         argv += ["-e", f"inject={inject[0]}:signal=SIGKILL:when={inject[1]}"]
     argv += [program("gybe"), "--root", host.root, "--disk", host.disk, "--no-progress", *args]
+    # LeakSanitizer is a tracer itself and cannot work under another one; everything else of a sanitizer build does.
+    sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
     return subprocess.run([str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env={**os.environ, "GYBE_LIBEXEC": str(BUILD)})
+                          env={**os.environ, "GYBE_LIBEXEC": str(BUILD), "ASAN_OPTIONS": sanitizer})
 
 
 def clone(host, where):
