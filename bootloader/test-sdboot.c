@@ -28,6 +28,15 @@
 #define BASE    "mount.usr=/dev/mapper/usr root=LABEL=ROOT panic=5 rd.emergency=reboot"
 #define FACTORY "vmlinuz-6.6.121.1-1.azl3.efi"
 
+/* Firmware looks for a name per processor; some tools write it small. */
+#if defined(__aarch64__)
+#define LOADER       "BOOTAA64.EFI"
+#define LOADER_SMALL "bootaa64.efi"
+#else
+#define LOADER       "BOOTX64.EFI"
+#define LOADER_SMALL "bootx64.efi"
+#endif
+
 static const BootSlotIds ids[2] = { { USR_A, HASH_A, "" }, { USR_B, HASH_B, "" } };
 
 /* --- the host --- */
@@ -182,7 +191,7 @@ static void host_open(Host *h)
         put_pe(h, "boot/EFI/Linux/" FACTORY ".extra.d/fips.addon.efi", test_addon("fips=1"));
         put_pe(h, "boot/EFI/Linux/" FACTORY ".extra.d/site.addon.efi", test_addon("site=1"));
         put(h, "boot/EFI/Linux/" FACTORY ".extra.d/site.cred", "secret", 6);
-        put(h, "boot/EFI/BOOT/BOOTX64.EFI", "shim 1", 6);
+        put(h, "boot/EFI/BOOT/" LOADER, "shim 1", 6);
         put(h, "boot/EFI/BOOT/grubx64.efi", "loader 1", 8);
         put(h, "boot/EFI/BOOT/mmx64.efi", "foreign", 7);
         put(h, "boot/loader/loader.conf", "timeout 0\ndefault " FACTORY "\n",
@@ -196,7 +205,7 @@ static void host_open(Host *h)
         set_text(h, "LoaderEntrySelected", FACTORY);
         set_text(h, "LoaderDevicePartUUID", ESP_ID);
         set_var(h, EFI_LOADER, "LoaderFeatures", features, 8, 6);
-        set_option(h, "Boot0001", "\\EFI\\BOOT\\BOOTX64.EFI");
+        set_option(h, "Boot0001", "\\EFI\\BOOT\\" LOADER);
         set_var(h, EFI_GLOBAL, "BootCurrent", current, 2, 6);
         set_order(h, 0, 1);
         assert(boot_open(&h->env, "/boot", ids, &h->boot, &why) == 0);
@@ -332,7 +341,7 @@ static void image_make(Image *im, char c, const char *version, const char *loade
         if (loader) {
                 _cleanup_(free_charp) char *shim = str_printf("shim %s", loader);
 
-                image_add(im, "EFI/BOOT/BOOTX64.EFI", BOOT_SHIM, raw(shim), NULL);
+                image_add(im, "EFI/BOOT/" LOADER, BOOT_SHIM, raw(shim), NULL);
                 image_add(im, "EFI/BOOT/grubx64.efi", BOOT_LOADER, raw(loader), NULL);
         }
 }
@@ -452,7 +461,7 @@ static void test_cycles(void)
         /* a -> b: the factory UKI is the way back and stays */
         image_make(&one, '1', "3.0.2", "loader 2");
         p1 = stage(&h, &one);
-        assert(there(&h, "boot/EFI/Linux/vmlinuz-0.efi.staged") && there(&h, "boot/EFI/AZLB/BOOTX64.EFI"));
+        assert(there(&h, "boot/EFI/Linux/vmlinuz-0.efi.staged") && there(&h, "boot/EFI/AZLB/" LOADER));
         assert(there(&h, "boot/EFI/Linux/vmlinuz-0.efi.staged.extra.d/slot-b.addon.efi"));
         assert(there(&h, "boot/EFI/Linux/vmlinuz-0.efi.staged.extra.d/site.addon.efi"));
         assert(there(&h, "boot/EFI/Linux/vmlinuz-0.efi.staged.extra.d/site.cred"));
@@ -467,7 +476,7 @@ static void test_cycles(void)
         assert(var_is(&h, "LoaderEntryDefault", name));
         conf = text_of(&h, "boot/loader/loader.conf");
         assert(streq(conf, "timeout 0\ndefault vmlinuz-100-azlb0.efi\n"));
-        shim = text_of(&h, "boot/EFI/BOOT/BOOTX64.EFI");
+        shim = text_of(&h, "boot/EFI/BOOT/" LOADER);
         assert(streq(shim, "shim loader 2") && there(&h, "boot/EFI/BOOT/mmx64.efi"));
         assert(there(&h, "boot/acl/uki-addons/slot-b.addon.efi") &&
                there(&h, "boot/acl/uki-addons/fips.addon.efi"));
@@ -492,7 +501,7 @@ static void test_cycles(void)
         boot_into(&h, name);
         commit(&h, name);
         free(TAKE(shim));
-        shim = text_of(&h, "boot/EFI/BOOT/BOOTX64.EFI");
+        shim = text_of(&h, "boot/EFI/BOOT/" LOADER);
         assert(streq(shim, "shim loader 2"));
 
         /* a -> b again, which fails: the machine comes back, the entry is condemned */
@@ -511,7 +520,7 @@ static void test_cycles(void)
         /* nothing of the failed image is taken up later */
         DO(&h, commit(h.boot, 0, "vmlinuz-101-azla0.efi", &why));
         free(TAKE(shim));
-        shim = text_of(&h, "boot/EFI/BOOT/BOOTX64.EFI");
+        shim = text_of(&h, "boot/EFI/BOOT/" LOADER);
         assert(streq(shim, "shim loader 2"));
 
         host_done(&h);
@@ -792,7 +801,7 @@ static void test_way_back(void)
         {
                 static const uint8_t current[2] = { 2, 0 };
 
-                set_option(&h, "Boot0002", "\\EFI\\gone\\BOOTX64.EFI");
+                set_option(&h, "Boot0002", "\\EFI\\gone\\" LOADER);
                 set_var(&h, EFI_GLOBAL, "BootCurrent", current, 2, 6);
                 count(&h, h.proof, 0, NULL); /* its file is gone: Boot0001 is taken */
                 del_var(&h, EFI_GLOBAL, "Boot0002");
@@ -845,7 +854,7 @@ static void test_arm(void)
         assert(efivars_open(&h.env, &vars) == 0);
         assert(efivar_get(&vars, EFI_GLOBAL, "Boot0000", &raw_option) == 0);
         assert(boot_option_parse(raw_option.data, raw_option.size, &o) == 0);
-        assert(o.active && streq(o.path, "\\EFI\\BOOT\\BOOTX64.EFI") && streq(o.disk.partuuid, ESP_ID));
+        assert(o.active && streq(o.path, "\\EFI\\BOOT\\" LOADER) && streq(o.disk.partuuid, ESP_ID));
         assert(efivar_get(&vars, EFI_GLOBAL, "BootOrder", &order) == 0 && order.size == 4 &&
                order.data[0] == 0);
 
@@ -873,18 +882,18 @@ static void test_loader_folders(void)
 
         host_open(&h);
         keep(&h, FACTORY);
-        put(&h, "boot/EFI/AZLB/bootx64.efi", "shim of b", 9);
-        set_option(&h, "Boot0001", "\\EFI\\AZLB\\bootx64.efi");
+        put(&h, "boot/EFI/AZLB/" LOADER_SMALL, "shim of b", 9);
+        set_option(&h, "Boot0001", "\\EFI\\AZLB\\" LOADER_SMALL);
         image_make(&im, '1', "3.0.2", "loader 2");
         plan = stage(&h, &im);
-        own = text_of(&h, "boot/EFI/AZLB/bootx64.efi");
+        own = text_of(&h, "boot/EFI/AZLB/" LOADER_SMALL);
         assert(streq(own, "shim of b") && !there(&h, "boot/EFI/AZLB/grubx64.efi"));
         host_done(&h);
 
         host_open(&h);
         keep(&h, FACTORY);
-        put(&h, "boot/EFI/AZLA/bootx64.efi", "shim of a", 9);
-        set_option(&h, "Boot0001", "\\EFI\\AZLA\\bootx64.efi");
+        put(&h, "boot/EFI/AZLA/" LOADER_SMALL, "shim of a", 9);
+        set_option(&h, "Boot0001", "\\EFI\\AZLA\\" LOADER_SMALL);
         image_make(&im2, '1', "3.0.2", "loader 2");
         second = stage(&h, &im2);
         finalize(&h, &im2, &second, name);
