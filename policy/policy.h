@@ -23,6 +23,47 @@ typedef struct Policy {
                 .attempts = 2, .deadline_sec = 15 * 60, .health_timeout_sec = 120                            \
         }
 
+/* What the three doors are asked about: one release on one host. Strings are borrowed. */
+typedef struct PolicySubject {
+        const char *version;    /* NULL: no release is at hand (may we even ask?) */
+        uint64_t serial;        /* 0 unknown; release and machine id decide the place in a rollout wave */
+        uint64_t issued;        /* 0 unknown */
+        const char *machine_id; /* NULL unknown: first in no wave, last in all */
+        bool unattended; /* the agent asks: the automation level counts. A person who types is the automation. */
+        bool override; /* a person said so, on the record: windows, waves, age and holds do not count */
+} PolicySubject;
+
+typedef enum PolicyDoor {
+        POLICY_FETCH,    /* may its bytes come here? */
+        POLICY_FINALIZE, /* may the next boot try it? */
+        POLICY_REBOOT,   /* may the machine reboot for it? */
+        _POLICY_DOOR_MAX,
+        _POLICY_DOOR_INVALID = -22,
+} PolicyDoor;
+
+typedef enum PolicyAnswer {
+        POLICY_GO,
+        POLICY_WAIT,  /* until verdict.until; UINT64_MAX: until somebody changes a rule */
+        POLICY_NEVER, /* not this release under these rules */
+        _POLICY_ANSWER_MAX,
+        _POLICY_ANSWER_INVALID = -22,
+} PolicyAnswer;
+
+typedef struct PolicyVerdict {
+        PolicyAnswer answer;
+        uint64_t until;
+        const char *
+                rule; /* "window", "hold", "pin", "skip", "rollout", "minimumAge", "automation"; NULL with GO */
+        char because[240]; /* one sentence for people; "" with GO */
+} PolicyVerdict;
+
+const char *policy_door_name(PolicyDoor door);
+const char *policy_answer_name(PolicyAnswer answer);
+
+/* Pure. The strictest rule speaks: NEVER before WAIT, the latest T among the waits. */
+void policy_ask(const Policy *policy, PolicyDoor door, const PolicySubject *subject, uint64_t now,
+                PolicyVerdict *ret);
+
 void policy_done(Policy *policy);
 
 /* May this version be taken now? -EPERM with WHY_POLICY and the rule that says no. Pure. */

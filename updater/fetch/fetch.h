@@ -47,6 +47,28 @@ void fetch_set_tick(Fetch *f, FetchTick tick, void *ctx);
  * or there is no such file. */
 int fetch_envelope(Fetch *f, const char *url, Envelope *ret, char sha384[97], Why *why);
 
+/* One small HTTP exchange (a lock server, a health endpoint, a report): the answer whatever its status, its body cut at max
+ * bytes. No redirects, and no retries but the caller's. Negative only where there was no answer: WHY_NETWORK. */
+typedef struct FetchHttp {
+        const char *url;
+        const char *method;   /* "GET" or "POST" */
+        char *const *headers; /* "Name: value", NULL-terminated; NULL none */
+        const char *body;     /* NULL none; sent as application/json unless a header says otherwise */
+        uint64_t timeout_sec; /* of the whole exchange; 0: 30 */
+        size_t max;           /* of the answer's body; at most FETCH_HTTP_MAX */
+} FetchHttp;
+
+#define FETCH_HTTP_MAX (64u * 1024u) /* verdicts and error objects; nothing that large is one of ours */
+
+typedef struct FetchHttpReply {
+        unsigned status;
+        uint64_t retry_after_sec; /* 0 none */
+        Bytes body;               /* hostile; NUL-terminated behind its size */
+} FetchHttpReply;
+
+int fetch_http(Fetch *f, const FetchHttp *request, FetchHttpReply *ret, Why *why);
+void fetch_http_reply_done(FetchHttpReply *r);
+
 /* Opens a COSI: finds metadata.json and says its raw bytes and the size of the whole file. Nothing is parsed
  * as JSON. */
 typedef struct FetchCosi {

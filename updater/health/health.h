@@ -12,6 +12,20 @@
 #define HEALTH_CHECKS_MAX  128u
 #define HEALTH_TIMEOUT_SEC 120u
 
+/* One unit as the service manager knows it. */
+typedef struct HealthUnit {
+        char *name;
+        char *load_state, *active_state, *sub_state; /* as systemd names them */
+        uint64_t restarts;                           /* NRestarts; 0 for units that are not services */
+} HealthUnit;
+
+typedef struct HealthUnits {
+        HealthUnit *units;
+        size_t n_units;
+} HealthUnits;
+
+void health_units_done(HealthUnits *units);
+
 typedef struct HealthCheck {
         char *name; /* "required.d/10-network" */
         bool required;

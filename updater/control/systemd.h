@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* What we ask of systemd over the system bus: units and their states (systemd1), reboots and who inhibits them (login1).
+ * Blocking calls with short limits. A host made of files has no systemd: every question answers -ENOSYS there, and also where
+ * no bus can be reached; callers treat that as "unknown". */
+
+#include "base/env.h"
+#include "health/health.h"
+
+/* Every loaded unit, services with their restart counter. */
+int systemd_units(const Env *env, HealthUnits *ret, Why *why);
+/* StartUnit(unit, "fail"); does not wait for it. */
+int systemd_start_unit(const Env *env, const char *unit, Why *why);
+int systemd_stop_unit(const Env *env, const char *unit, Why *why);
+/* 1 active, activating, reloading or deactivating; 0 not. */
+int systemd_unit_is_running(const Env *env, const char *unit, Why *why);
+/* Asks logind for a reboot. -EBUSY with WHY_BUSY and who inhibits it (and why) when a block inhibitor holds it and
+ * override_inhibitors is false. Never reboots a host made of files (-ENOSYS). */
+int systemd_reboot(const Env *env, bool override_inhibitors, Why *why);
