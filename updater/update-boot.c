@@ -167,20 +167,6 @@ static int launch(Update *u, const BootPlan *plan, Why *why)
         return r < 0 ? r : host_refresh_boot(&u->host, why);
 }
 
-static int prove_way_back(Update *u, Why *why)
-{
-        const BootOps *ops = u->host.boot->ops;
-        const SlotRecord *running = host_running_record(&u->host);
-        int r;
-
-        r = ops->prove_default(u->host.boot, (int) u->host.running.slot, why);
-        if (r < 0)
-                return r;
-        u->missing = strv_free(u->missing);
-        return ops->prove_way_back(u->host.boot, (int) u->host.running.slot, running ? running->files : NULL,
-                                   &u->missing, why);
-}
-
 int update_arm(Update *u, Why *why)
 {
         const BootOps *ops = u->host.boot->ops;
@@ -205,7 +191,7 @@ int update_arm(Update *u, Why *why)
                 r = update_check_staged_chain(u, &plan, why);
         if (r < 0)
                 return distrust_slot(u, r, why);
-        r = prove_way_back(u, why);
+        r = update_prove_way_back(u, why);
         if (r < 0)
                 return r;
         free(j->entry);
@@ -220,7 +206,7 @@ int update_arm_rollback(Update *u, Why *why)
         int r;
 
         if ((r = refuse_quarantined(u, why)) < 0 || (r = verify_target(u, why)) < 0 ||
-            (r = prove_way_back(u, why)) < 0)
+            (r = update_prove_way_back(u, why)) < 0)
                 return r;
         return launch(u, NULL, why);
 }

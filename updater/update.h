@@ -75,6 +75,8 @@ int update_fill_slot(Update *u, Why *why); /* the spare slot and the inert boot 
 int update_arm(Update *u, Why *why);
 int update_settle(Update *u, Why *why);
 int update_arm_rollback(Update *u, Why *why);
+/* update-wayback.c: before anything is armed; u->missing names what could not be proved. */
+int update_prove_way_back(Update *u, Why *why);
 /* Takes the armed entry back: one-shot, publication, intent, deadline. Leaves staged files. */
 int update_unarm(Update *u, Why *why);
 
