@@ -3,13 +3,12 @@
 /* The operator's command line: arguments -> one call. stdout carries the answer, stderr one line per problem; with --json
  * an error is an object on stdout too. Exit codes: why.h. */
 
+#include "answer.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "base/run.h"
 #include "base/str.h"
 #include "control/progress.h"
 #include "status.h"
-#include "update.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -65,14 +64,8 @@ static int report(Cli *cli, const Why *why, int r)
         const char *text = why->text[0] ? why->text : strerror(-r);
 
         if (cli->json && !cli->answered) {
-                _cleanup_(json_unrefp) Json *j = json_new_object();
-                Json *e = json_new_object();
+                _cleanup_(json_unrefp) Json *j = answer_error(why, r);
 
-                json_set_str(e, "kind", why_kind_name(why->kind));
-                json_set_str(e, "code", why->code[0] ? why->code : "failed");
-                json_set_str(e, "message", text);
-                json_set_str(e, "hint", why->hint[0] ? why->hint : NULL);
-                json_set(j, "error", e);
                 (void) print_json(cli, j);
         }
         if (!cli->quiet || why->kind != WHY_NOTHING)
@@ -120,72 +113,7 @@ static int verb_status(Cli *cli, Why *why)
 
 /* --- the walking verbs --- */
 
-static Json *result_json(const Update *u, const char *verb)
-{
-        const Journal *j = &u->host.journal;
-        Json *out = json_new_object();
-        char slot[2] = { j->slot, 0 };
-
-        json_set_str(out, "schema", "gybe.result/1");
-        json_set_str(out, "verb", verb);
-        json_set_str(out, "phase", phase_name(j->phase));
-        json_set_str(out, "version", u->release.version ? u->release.version : j->version);
-        if (u->release.serial > 0 || j->serial > 0)
-                json_set_u64(out, "serial", u->release.serial > 0 ? u->release.serial : j->serial);
-        json_set_str(out, "slot", slot[0] ? slot : NULL);
-        if (j->outcome != OUTCOME_NONE)
-                json_set_str(out, "outcome", outcome_name(j->outcome));
-        if (j->reason != REASON_NONE)
-                json_set_str(out, "reason", reason_name(j->reason));
-        json_set_bool(out, "rebootDue", u->reboot_due);
-        if (u->progress.total > 0) {
-                Json *b = json_new_object();
-                json_set_u64(b, "fetched", u->progress.fetched);
-                json_set_u64(b, "skipped", u->progress.skipped);
-                json_set_u64(b, "written", u->progress.written);
-                json_set(out, "bytes", b);
-        }
-        if (u->missing) {
-                Json *m = json_new_array();
-                for (char **s = u->missing; *s; s++)
-                        json_add_str(m, *s);
-                json_set(out, "missingGuarantees", m);
-        }
-        return out;
-}
-
-static void tell_reboot(const Cli *cli, const Update *u)
-{
-        if (u->reboot_due && !cli->quiet && !cli->json)
-                (void) printf("A reboot is due: the next boot %s.\n",
-                              u->host.journal.phase != PHASE_FINALIZED ? "returns to the default slot"
-                              : u->host.journal.rollback               ? "returns to the other slot"
-                                                                       : "tries the new slot, once");
-}
-
-/* Asks the machine to reboot. In a host made of files, and with --no-reboot, a due reboot is only told. */
-static int reboot_if_due(const Cli *cli, const Update *u, Why *why)
-{
-        char *const argv[] = { (char *) "/usr/bin/systemctl", (char *) "reboot", NULL };
-        RunOptions o = { .exe_fd = -1, .cwd_fd = -1, .timeout_sec = 60, .output_max = 512 };
-        _cleanup_(run_result_done) RunResult result = { 0 };
-        int r;
-
-        tell_reboot(cli, u);
-        if (!u->reboot_due || cli->no_reboot || !env_is_real(&cli->env))
-                return 0;
-        r = run(argv, &o, &result);
-        if (r < 0)
-                return fail_errno(why, r, WHY_HOST, "reboot");
-        if (result.exit_code != 0) {
-                (void) fail(why, -EIO, WHY_HOST, "reboot", "reboot: systemctl reboot failed: %s",
-                            result.output.data ? (char *) result.output.data : "");
-                return fail_hint(why, -EIO, "reboot the machine by hand");
-        }
-        return 0;
-}
-
-static int walk_verb(Cli *cli, const char *verb, int (*f)(Update *, Why *), Why *why)
+static int walk_verb(Cli *cli, const char *verb, Why *why)
 {
         UpdateOptions options = {
                 .release = cli->n_args > 0 ? cli->args[0] : NULL,
@@ -206,79 +134,22 @@ static int walk_verb(Cli *cli, const char *verb, int (*f)(Update *, Why *), Why 
         if (r < 0)
                 return r;
         progress_init(&cli->progress, !cli->quiet && !cli->no_progress && !cli->json);
-        r = f(&u, why);
+        r = answer_verb(verb)(&u, why);
         progress_end(&cli->progress);
         if (r >= 0 && cli->json) {
-                _cleanup_(json_unrefp) Json *j = result_json(&u, verb);
+                _cleanup_(json_unrefp) Json *j = answer_result(&u, verb);
                 (void) print_json(cli, j);
         }
         for (char **m = u.missing; m && *m && !cli->quiet; m++)
                 (void) fprintf(stderr, "gybe: warning: %s\n", *m);
         /* A failed verdict is a failure that wants a reboot all the same. */
-        if (reboot_if_due(cli, &u, &late) < 0 && r >= 0) {
+        if (answer_reboot_text(&u) && !cli->quiet && !cli->json)
+                (void) printf("%s\n", answer_reboot_text(&u));
+        if (answer_reboot(&u, &late) < 0 && r >= 0) {
                 *why = late;
                 return -EIO;
         }
         return r;
-}
-
-static int do_check(Update *u, Why *why)
-{
-        int r = update_check(u, why);
-
-        const SlotRecord *running = host_running_record(&u->host);
-        bool older = running && running->has_serial && u->release.serial <= running->serial;
-
-        if (r >= 0)
-                update_say(u, "%s (serial %" PRIu64 ") %s",
-                           u->release.version ? u->release.version : "a release", u->release.serial,
-                           older ? "can be had; what runs is later" : "is newer than what runs");
-        return r;
-}
-
-static int do_stage(Update *u, Why *why)
-{
-        int r = update_stage(u, why);
-
-        if (r >= 0)
-                update_say(u, "%s is staged in slot %c", u->host.journal.version, u->host.journal.slot);
-        return r;
-}
-
-static int do_finalize(Update *u, Why *why)
-{
-        int r = update_finalize(u, why);
-
-        if (r >= 0)
-                update_say(u, "%s is finalized: slot %c, entry %s, attempt %u", u->host.journal.version,
-                           u->host.journal.slot, u->host.journal.entry, u->host.journal.attempt);
-        return r;
-}
-
-static int do_update(Update *u, Why *why)
-{
-        int r = update_both(u, why);
-
-        if (r >= 0)
-                update_say(u, "%s is finalized: slot %c, entry %s, attempt %u", u->host.journal.version,
-                           u->host.journal.slot, u->host.journal.entry, u->host.journal.attempt);
-        return r;
-}
-
-static int do_commit(Update *u, Why *why)
-{
-        int r = update_commit(u, why);
-
-        if (r >= 0)
-                update_say(u, "%s is committed: slot %c is the default",
-                           u->host.journal.version ? u->host.journal.version : "the update",
-                           u->host.journal.slot);
-        return r;
-}
-
-static int do_rollback(Update *u, Why *why)
-{
-        return update_rollback(u, why);
 }
 
 /* --- memory --- */
@@ -419,13 +290,17 @@ static int dispatch(Cli *cli, Why *why)
                 const char *name;
                 int max_args;
                 int (*simple)(Cli *, Why *);
-                int (*walk)(Update *, Why *);
         } verbs[] = {
-                { "status", 0, verb_status, NULL },   { "check", 1, NULL, do_check },
-                { "stage", 1, NULL, do_stage },       { "finalize", 0, NULL, do_finalize },
-                { "update", 1, NULL, do_update },     { "commit", 0, NULL, do_commit },
-                { "rollback", 0, NULL, do_rollback }, { "quarantine", 2, verb_quarantine, NULL },
-                { "history", 0, verb_history, NULL },
+                { "status", 0, verb_status },
+                { "quarantine", 2, verb_quarantine },
+                { "history", 0, verb_history },
+                /* the walk */
+                { "check", 1, NULL },
+                { "stage", 1, NULL },
+                { "finalize", 0, NULL },
+                { "update", 1, NULL },
+                { "commit", 0, NULL },
+                { "rollback", 0, NULL },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
@@ -433,11 +308,10 @@ static int dispatch(Cli *cli, Why *why)
                         continue;
                 if (cli->n_args > verbs[i].max_args)
                         return fail(why, -EINVAL, WHY_USAGE, "usage", "%s: too many arguments", cli->verb);
-                if (cli->n_args > 0 && cli->version && verbs[i].walk)
+                if (cli->n_args > 0 && cli->version && !verbs[i].simple)
                         return fail(why, -EINVAL, WHY_USAGE, "usage",
                                     "%s: name a RELEASE or --version, not both", cli->verb);
-                return verbs[i].simple ? verbs[i].simple(cli, why)
-                                       : walk_verb(cli, cli->verb, verbs[i].walk, why);
+                return verbs[i].simple ? verbs[i].simple(cli, why) : walk_verb(cli, cli->verb, why);
         }
         (void) fail(why, -EINVAL, WHY_USAGE, "usage", "unknown verb \"%s\"", cli->verb);
         return fail_hint(why, -EINVAL, "gybe --help lists the verbs");

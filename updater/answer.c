@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "answer.h"
+#include "base/run.h"
+#include "base/str.h"
+#include "control/systemd.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+static int do_check(Update *u, Why *why)
+{
+        const SlotRecord *running;
+        int r = update_check(u, why);
+
+        if (r < 0)
+                return r;
+        running = host_running_record(&u->host);
+        update_say(u, "%s (serial %" PRIu64 ") %s", u->release.version ? u->release.version : "a release",
+                   u->release.serial,
+                   running && running->has_serial && u->release.serial <= running->serial
+                           ? "can be had; what runs is later"
+                           : "is newer than what runs");
+        return r;
+}
+
+static int do_stage(Update *u, Why *why)
+{
+        int r = update_stage(u, why);
+
+        if (r >= 0)
+                update_say(u, "%s is staged in slot %c", u->host.journal.version, u->host.journal.slot);
+        return r;
+}
+
+static void say_finalized(Update *u)
+{
+        const Journal *j = &u->host.journal;
+
+        update_say(u, "%s is finalized: slot %c, entry %s, attempt %u", j->version, j->slot, j->entry,
+                   j->attempt);
+}
+
+static int do_finalize(Update *u, Why *why)
+{
+        int r = update_finalize(u, why);
+
+        if (r >= 0)
+                say_finalized(u);
+        return r;
+}
+
+static int do_update(Update *u, Why *why)
+{
+        int r = update_both(u, why);
+
+        if (r >= 0)
+                say_finalized(u);
+        return r;
+}
+
+static int do_commit(Update *u, Why *why)
+{
+        int r = update_commit(u, why);
+
+        if (r >= 0)
+                update_say(u, "%s is committed: slot %c is the default",
+                           u->host.journal.version ? u->host.journal.version : "the update",
+                           u->host.journal.slot);
+        return r;
+}
+
+AnswerVerb answer_verb(const char *name)
+{
+        static const struct {
+                const char *name;
+                AnswerVerb verb;
+        } verbs[] = {
+                { "check", do_check },   { "stage", do_stage },   { "finalize", do_finalize },
+                { "update", do_update }, { "commit", do_commit }, { "rollback", update_rollback },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
+                if (streq(verbs[i].name, name))
+                        return verbs[i].verb;
+        return NULL;
+}
+
+Json *answer_result(const Update *u, const char *verb)
+{
+        const Journal *j = &u->host.journal;
+        Json *out = json_new_object();
+        char slot[2] = { j->slot, 0 };
+
+        json_set_str(out, "schema", "gybe.result/1");
+        json_set_str(out, "verb", verb);
+        json_set_str(out, "phase", phase_name(j->phase));
+        json_set_str(out, "version", u->release.version ? u->release.version : j->version);
+        if (u->release.serial > 0 || j->serial > 0)
+                json_set_u64(out, "serial", u->release.serial > 0 ? u->release.serial : j->serial);
+        json_set_str(out, "slot", slot[0] ? slot : NULL);
+        if (j->outcome != OUTCOME_NONE)
+                json_set_str(out, "outcome", outcome_name(j->outcome));
+        if (j->reason != REASON_NONE)
+                json_set_str(out, "reason", reason_name(j->reason));
+        json_set_bool(out, "rebootDue", u->reboot_due);
+        if (u->progress.total > 0) {
+                Json *b = json_new_object();
+                json_set_u64(b, "fetched", u->progress.fetched);
+                json_set_u64(b, "skipped", u->progress.skipped);
+                json_set_u64(b, "written", u->progress.written);
+                json_set(out, "bytes", b);
+        }
+        if (u->missing) {
+                Json *m = json_new_array();
+                for (char **s = u->missing; *s; s++)
+                        json_add_str(m, *s);
+                json_set(out, "missingGuarantees", m);
+        }
+        return out;
+}
+
+Json *answer_error(const Why *why, int r)
+{
+        Json *out = json_new_object(), *e = json_new_object();
+
+        json_set_str(e, "kind", why_kind_name(why->kind));
+        json_set_str(e, "code", why->code[0] ? why->code : "failed");
+        json_set_str(e, "message", why->text[0] ? why->text : strerror(-r));
+        json_set_str(e, "hint", why->hint[0] ? why->hint : NULL);
+        json_set(out, "error", e);
+        return out;
+}
+
+const char *answer_reboot_text(const Update *u)
+{
+        if (!u->reboot_due)
+                return NULL;
+        return u->host.journal.phase != PHASE_FINALIZED
+                       ? "A reboot is due: the next boot returns to the default slot."
+               : u->host.journal.rollback ? "A reboot is due: the next boot returns to the other slot."
+                                          : "A reboot is due: the next boot tries the new slot, once.";
+}
+
+/* Where no bus can be reached (rescue, early boot), systemctl knows other ways. */
+static int reboot_by_program(Why *why)
+{
+        char *const argv[] = { (char *) "/usr/bin/systemctl", (char *) "reboot", NULL };
+        RunOptions o = { .exe_fd = -1, .cwd_fd = -1, .timeout_sec = 60, .output_max = 512 };
+        _cleanup_(run_result_done) RunResult result = { 0 };
+        int r;
+
+        r = run(argv, &o, &result);
+        if (r < 0)
+                return fail_errno(why, r, WHY_HOST, "reboot");
+        if (result.exit_code != 0) {
+                (void) fail(why, -EIO, WHY_HOST, "reboot", "reboot: systemctl reboot failed: %s",
+                            result.output.data ? (char *) result.output.data : "");
+                return fail_hint(why, -EIO, "reboot the machine by hand");
+        }
+        return 0;
+}
+
+int answer_reboot(const Update *u, Why *why)
+{
+        Why no_bus = { 0 };
+        int r;
+
+        if (!u->reboot_due || u->options.no_reboot || !env_is_real(u->env))
+                return 0;
+        r = systemd_reboot(u->env, false, &no_bus);
+        if (r == -ENOSYS)
+                return reboot_by_program(why);
+        if (r < 0 && why && why->kind == WHY_NONE)
+                *why = no_bus;
+        return r;
+}
