@@ -74,6 +74,8 @@ int update_admit(Update *u, Why *why);     /* find's offer becomes a believed re
 int update_fill_slot(Update *u, Why *why); /* the spare slot and the inert boot files */
 int update_arm(Update *u, Why *why);
 int update_settle(Update *u, Why *why);
+/* The target's content was proved bad before: -EPERM with WHY_POLICY. */
+int update_refuse_quarantined(Update *u, Why *why);
 int update_arm_rollback(Update *u, Why *why);
 /* update-wayback.c: before anything is armed; u->missing names what could not be proved. */
 int update_prove_way_back(Update *u, Why *why);
