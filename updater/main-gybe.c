@@ -4,28 +4,13 @@
  * an error is an object on stdout too. Exit codes: why.h. */
 
 #include "answer.h"
-#include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "control/progress.h"
-#include "status.h"
+#include "cli.h"
 
 #include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-typedef struct Cli {
-        const char *root, *disk, *version, *verb;
-        char **args; /* behind the verb */
-        int n_args;
-        bool json, quiet, no_progress, no_reboot, allow_downgrade, all, asked_version;
-        bool answered; /* with --json: the one document was printed */
-        Env env;
-        Progress progress;
-} Cli;
 
 static const char usage_text[] =
         "usage: gybe [--root DIR] [--disk PATH] [--json] [--quiet] [--no-progress] VERB ...\n"
@@ -47,17 +32,6 @@ static const char usage_text[] =
         "exit: 0 done, 1 failed, 2 usage, 3 refused by policy, 4 refused by trust, 5 busy, 10 nothing to "
         "do\n";
 
-static int print_json(Cli *cli, Json *j)
-{
-        _cleanup_(free_charp) char *text = json_format(j, true);
-
-        if (!text)
-                return -ENOMEM;
-        (void) fputs(text, stdout);
-        cli->answered = true;
-        return 0;
-}
-
 /* The one place where a failure becomes words and a number. */
 static int report(Cli *cli, const Why *why, int r)
 {
@@ -66,220 +40,11 @@ static int report(Cli *cli, const Why *why, int r)
         if (cli->json && !cli->answered) {
                 _cleanup_(json_unrefp) Json *j = answer_error(why, r);
 
-                (void) print_json(cli, j);
+                (void) cli_print(cli, j);
         }
         if (!cli->quiet || why->kind != WHY_NOTHING)
                 (void) fprintf(stderr, "gybe: %s%s%s\n", text, why->hint[0] ? "; " : "", why->hint);
         return why_exit_code(why);
-}
-
-static void on_progress(void *ctx, const UpdateProgress *p)
-{
-        Cli *cli = ctx;
-        ProgressValues v = { p->what, p->done, p->total, p->fetched, p->skipped, p->written };
-
-        progress_show(&cli->progress, &v);
-}
-
-static void on_say(void *ctx, const char *line)
-{
-        Cli *cli = ctx;
-
-        progress_end(&cli->progress);
-        if (!cli->quiet && !cli->json)
-                (void) printf("%s\n", line);
-}
-
-static int verb_status(Cli *cli, Why *why)
-{
-        _cleanup_(host_done) Host host = { 0 };
-        int r = host_open(&cli->env, cli->disk, &host, why);
-
-        if (r >= 0)
-                r = host_foresee(&host, why);
-        if (r < 0)
-                return r;
-        if (cli->json) {
-                _cleanup_(json_unrefp) Json *j = status_json(&host);
-                return print_json(cli, j);
-        }
-        _cleanup_(free_charp) char *picture =
-                status_picture(&host, isatty(STDOUT_FILENO) && !getenv("NO_COLOR"));
-        if (!picture)
-                return -ENOMEM;
-        (void) fputs(picture, stdout);
-        return 0;
-}
-
-/* --- the walking verbs --- */
-
-static int walk_verb(Cli *cli, const char *verb, Why *why)
-{
-        UpdateOptions options = {
-                .release = cli->n_args > 0 ? cli->args[0] : NULL,
-                .version = cli->version,
-                .disk_path = cli->disk,
-                .allow_downgrade = cli->allow_downgrade,
-                .no_reboot = cli->no_reboot,
-                .progress = on_progress,
-                .say = on_say,
-                .ctx = cli,
-        };
-        _cleanup_(update_done) Update u = { .lock_fd = -1 };
-        Why late = { 0 };
-        int r;
-
-        (void) umask(022);
-        r = update_open(&cli->env, &options, &u, why);
-        if (r < 0)
-                return r;
-        progress_init(&cli->progress, !cli->quiet && !cli->no_progress && !cli->json);
-        r = answer_verb(verb)(&u, why);
-        progress_end(&cli->progress);
-        if (r >= 0 && cli->json) {
-                _cleanup_(json_unrefp) Json *j = answer_result(&u, verb);
-                (void) print_json(cli, j);
-        }
-        for (char **m = u.missing; m && *m && !cli->quiet; m++)
-                (void) fprintf(stderr, "gybe: warning: %s\n", *m);
-        /* A failed verdict is a failure that wants a reboot all the same. */
-        if (answer_reboot_text(&u) && !cli->quiet && !cli->json)
-                (void) printf("%s\n", answer_reboot_text(&u));
-        if (answer_reboot(&u, &late) < 0 && r >= 0) {
-                *why = late;
-                return -EIO;
-        }
-        return r;
-}
-
-/* --- memory --- */
-
-/* An event is one line, whatever a machine that was going down wrote into it. */
-static void one_line(char *text)
-{
-        for (; text && *text; text++)
-                if ((unsigned char) *text < 0x20 || *text == 0x7f)
-                        *text = ' ';
-}
-
-static int show_event(void *ctx, const char *key, const Json *value)
-{
-        Str *line = ctx;
-        const char *s = json_str(value);
-        uint64_t n;
-
-        if (streq(key, "time") || streq(key, "event") || streq(key, "prev") || streq(key, "updateId") ||
-            streq(key, "uid") || streq(key, "keys") || streq(key, "bytes") || streq(key, "roothash") ||
-            streq(key, "ukiSha256") || streq(key, "health"))
-                return 0;
-        if (s)
-                str_addf(line, "  %s=%s", key, s);
-        else if (json_u64(value, &n) > 0)
-                str_addf(line, "  %s=%" PRIu64, key, n);
-        return 0;
-}
-
-static int verb_history(Cli *cli, Why *why)
-{
-        _cleanup_(json_unrefp) Json *events = NULL;
-        uint64_t broken = 0;
-        int r = history_read(&cli->env, &events, &broken, why);
-
-        if (r < 0)
-                return r;
-        if (cli->json) {
-                _cleanup_(json_unrefp) Json *j = json_new_object();
-
-                json_set_str(j, "schema", "gybe.history/1");
-                json_set_bool(j, "chainHolds", broken == 0);
-                if (broken > 0)
-                        json_set_u64(j, "brokenAtLine", broken);
-                json_set(j, "events", json_ref(events));
-                (void) print_json(cli, j);
-        } else
-                json_foreach (e, events) {
-                        Str line = STR_NULL;
-                        const char *when = json_get_str(e, "time"), *what = json_get_str(e, "event");
-
-                        str_addf(&line, "%s  %-12s", when ? when : "-", what ? what : "-");
-                        (void) json_each(e, show_event, &line);
-                        one_line(line.text);
-                        (void) printf("%s\n", line.text ? line.text : "");
-                        str_done(&line);
-                }
-        if (broken > 0) {
-                (void) fail(why, -EBADMSG, WHY_HOST, "history-broken",
-                            "history: the hash chain breaks at line %" PRIu64, broken);
-                return fail_hint(why, -EBADMSG,
-                                 "lines after it were changed or lost; keep a copy for your auditors");
-        }
-        return 0;
-}
-
-static int quarantine_show(Cli *cli, Why *why)
-{
-        _cleanup_(json_unrefp) Json *list = NULL;
-        int r = quarantine_list(&cli->env, &list, why);
-
-        if (r < 0)
-                return r;
-        if (cli->json) {
-                _cleanup_(json_unrefp) Json *j = json_new_object();
-
-                json_set_str(j, "schema", "gybe.quarantine/1");
-                json_set(j, "entries", json_ref(list));
-                return print_json(cli, j);
-        }
-        if (json_len(list) == 0)
-                (void) printf("Nothing is in quarantine.\n");
-        json_foreach (q, list) {
-                const char *id = json_get_str(q, "id"), *version = json_get_str(q, "version"),
-                           *reason = json_get_str(q, "reason"), *message = json_get_str(q, "message");
-
-                (void) printf("%s  %s  %s  %s\n", id ? id : "-", version ? version : "-",
-                              reason ? reason : "-", message ? message : "");
-        }
-        return 0;
-}
-
-static int verb_quarantine(Cli *cli, Why *why)
-{
-        const char *what = cli->n_args > 0 ? cli->args[0] : "list",
-                   *id = cli->n_args > 1 ? cli->args[1] : NULL;
-        _cleanup_(json_unrefp) Json *e = NULL;
-        int lock, r;
-
-        if (streq(what, "list"))
-                return quarantine_show(cli, why);
-        if (!streq(what, "clear") || (!id && !cli->all))
-                return fail(why, -EINVAL, WHY_USAGE, "usage",
-                            "quarantine: use list, clear ID, or clear --all");
-        lock = state_lock(&cli->env, why);
-        if (lock < 0)
-                return lock;
-        r = quarantine_clear(&cli->env, id, why);
-        if (r > 0) {
-                e = json_new_object();
-                json_set_str(e, "event", "quarantine-cleared");
-                json_set_str(e, "id", id ? id : "all");
-                json_set_u64(e, "uid", getuid());
-                if (history_append(&cli->env, e, why) < 0)
-                        r = -EIO;
-        }
-        (void) close(lock);
-        if (r == 0)
-                return fail(why, -ENODATA, WHY_NOTHING, "not-in-quarantine", "quarantine: nothing to clear");
-        if (r > 0 && attempts_forget_id(&cli->env, id) < 0)
-                log_warning("the attempts of what was cleared are still counted");
-        if (r > 0 && cli->json) {
-                _cleanup_(json_unrefp) Json *j = json_new_object();
-
-                json_set_str(j, "schema", "gybe.quarantine/1");
-                json_set_u64(j, "cleared", (uint64_t) r);
-                (void) print_json(cli, j);
-        } else if (r > 0 && !cli->quiet)
-                (void) printf("Cleared %i.\n", r);
-        return r < 0 ? r : 0;
 }
 
 /* --- arguments --- */
@@ -289,18 +54,13 @@ static int dispatch(Cli *cli, Why *why)
         static const struct {
                 const char *name;
                 int max_args;
-                int (*simple)(Cli *, Why *);
+                int (*run)(Cli *, Why *);
         } verbs[] = {
-                { "status", 0, verb_status },
-                { "quarantine", 2, verb_quarantine },
-                { "history", 0, verb_history },
-                /* the walk */
-                { "check", 1, NULL },
-                { "stage", 1, NULL },
-                { "finalize", 0, NULL },
-                { "update", 1, NULL },
-                { "commit", 0, NULL },
-                { "rollback", 0, NULL },
+                { "status", 0, verb_status },   { "quarantine", 2, verb_quarantine },
+                { "history", 0, verb_history }, { "check", 1, verb_walk },
+                { "stage", 1, verb_walk },      { "finalize", 0, verb_walk },
+                { "update", 1, verb_walk },     { "commit", 0, verb_walk },
+                { "rollback", 0, verb_walk },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
@@ -308,10 +68,10 @@ static int dispatch(Cli *cli, Why *why)
                         continue;
                 if (cli->n_args > verbs[i].max_args)
                         return fail(why, -EINVAL, WHY_USAGE, "usage", "%s: too many arguments", cli->verb);
-                if (cli->n_args > 0 && cli->version && !verbs[i].simple)
+                if (cli->n_args > 0 && cli->version && verbs[i].run == verb_walk)
                         return fail(why, -EINVAL, WHY_USAGE, "usage",
                                     "%s: name a RELEASE or --version, not both", cli->verb);
-                return verbs[i].simple ? verbs[i].simple(cli, why) : walk_verb(cli, cli->verb, why);
+                return verbs[i].run(cli, why);
         }
         (void) fail(why, -EINVAL, WHY_USAGE, "usage", "unknown verb \"%s\"", cli->verb);
         return fail_hint(why, -EINVAL, "gybe --help lists the verbs");

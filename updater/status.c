@@ -118,6 +118,9 @@ static Json *slot_json(const Host *h, SlotId s)
         json_set_str(j, "roothash", f.roothash);
         json_set_str(j, "entry", f.entry ? f.entry->name : NULL);
         json_set_bool(j, "default", f.entry && f.entry->is_default);
+        json_set_bool(j, "oneShot", f.entry && f.entry->is_oneshot);
+        if (h->journal.slot == *slot_name(s) && h->journal.slot_dirty)
+                json_set_bool(j, "incomplete", true);
         if (f.committed_at > 0)
                 json_set_time(j, "committedAt", f.committed_at);
         if (f.parts) {
@@ -231,134 +234,4 @@ Json *status_json(const Host *h)
         add_problem(problems, memory_problem(h, &memory), &memory);
         json_set(j, "problems", problems);
         return j;
-}
-
-/* --- the picture --- */
-
-#define BOX 36u /* columns inside a box; two boxes and the gap fit 80 */
-
-typedef struct Box {
-        char lines[7][BOX + 1];
-} Box;
-
-static void box_line(Box *b, unsigned i, const char *fmt, ...) _printf_(3, 4);
-static void box_line(Box *b, unsigned i, const char *fmt, ...)
-{
-        char text[160];
-        va_list ap;
-
-        va_start(ap, fmt);
-        (void) vsnprintf(text, sizeof(text), fmt, ap);
-        va_end(ap);
-        (void) snprintf(b->lines[i], sizeof(b->lines[i]), "%.*s", (int) BOX, text);
-}
-
-static Box draw_slot(const Host *h, SlotId s)
-{
-        SlotFacts f = slot_facts(h, s);
-        char when[TIME_TEXT_SIZE] = "";
-        Box b = { 0 };
-
-        if (f.committed_at > 0)
-                format_time(f.committed_at, when);
-        box_line(&b, 0, "SLOT %c  %s", s == SLOT_A ? 'A' : 'B', f.state);
-        box_line(&b, 1, "%s", f.version ? f.version : "-");
-        if (f.has_serial)
-                box_line(&b, 2, "serial   %" PRIu64, f.serial);
-        else
-                box_line(&b, 2, "serial   unknown");
-        box_line(&b, 3, "verity   %.16s%s", f.roothash ? f.roothash : "-", f.roothash ? "..." : "");
-        box_line(&b, 4, "entry    %s", f.entry ? f.entry->name : "-");
-        box_line(&b, 5, "since    %s", when[0] ? when : "-");
-        box_line(&b, 6, "boots    %s",
-                 f.entry && f.entry->is_oneshot   ? "next, once"
-                 : f.entry && f.entry->is_default ? "by default"
-                                                  : "only when asked");
-        return b;
-}
-
-static void rule(Str *out, bool first)
-{
-        for (unsigned k = 0; k < 2; k++) {
-                str_add(out, k == 0 ? " " : "  ");
-                str_add(out, first ? "╭" : "╰");
-                for (unsigned i = 0; i < BOX + 2; i++)
-                        str_add(out, "─");
-                str_add(out, first ? "╮" : "╯");
-        }
-        str_add(out, "\n");
-}
-
-static void boxes(const Host *h, bool colour, Str *out)
-{
-        Box a = draw_slot(h, SLOT_A), b = draw_slot(h, SLOT_B);
-        const Box *both[2] = { &a, &b };
-
-        rule(out, true);
-        for (unsigned i = 0; i < ELEMENTSOF(a.lines); i++) {
-                for (unsigned k = 0; k < 2; k++) {
-                        bool bright = colour && i == 0 && h->running.known && (unsigned) h->running.slot == k;
-
-                        str_addf(out, "%s│ %s%-*s%s │", k == 0 ? " " : "  ", bright ? "\033[1;32m" : "",
-                                 (int) BOX, both[k]->lines[i], bright ? "\033[0m" : "");
-                }
-                str_add(out, "\n");
-        }
-        rule(out, false);
-}
-
-static void sentence(const Host *h, Str *out)
-{
-        const Journal *j = &h->journal;
-        const char *version = j->version ? j->version : "?";
-
-        switch (j->phase) {
-        case PHASE_STAGED:
-                str_addf(out, " %s is staged in slot %c. Next: gybe finalize\n", version, j->slot);
-                break;
-        case PHASE_FINALIZED:
-                str_addf(out, " %s is tried at the next boot, once (attempt %u). Next: reboot\n", version,
-                         j->attempt);
-                break;
-        case PHASE_PROBATION:
-                str_addf(out,
-                         " %s is on trial; the other slot is the way back. Next: gybe commit, or gybe "
-                         "rollback\n",
-                         version);
-                break;
-        default:
-                str_add(out, j->slot_dirty ? " The spare slot is incomplete; staging again completes it.\n"
-                                           : " Nothing is in progress.\n");
-        }
-        if (j->outcome != OUTCOME_NONE)
-                str_addf(out, " Last outcome: %s%s%s\n", outcome_name(j->outcome),
-                         j->reason != REASON_NONE ? ", " : "",
-                         j->reason != REASON_NONE ? reason_name(j->reason) : "");
-        if (j->message && (j->outcome != OUTCOME_COMMITTED || j->phase != PHASE_IDLE))
-                str_addf(out, " %s\n", j->message);
-}
-
-static void problem(Str *out, bool is, const Why *why)
-{
-        if (is && why->kind != WHY_NONE)
-                str_addf(out, " ! %s%s%s\n", why->text, why->hint[0] ? "; " : "", why->hint);
-}
-
-char *status_picture(const Host *h, bool colour)
-{
-        Str out = STR_NULL;
-        Why memory;
-
-        str_addf(&out, " %s · channel %s · %s%s%s%s\n",
-                 h->config.product ? h->config.product : "no product configured", h->config.channel, h->arch,
-                 h->has_layout ? " · " : "", h->has_layout ? h->layout.generation : "",
-                 h->boot_state.secure_boot ? " · Secure Boot" : "");
-        boxes(h, colour, &out);
-        sentence(h, &out);
-        problem(&out, true, &h->config_why);
-        problem(&out, !h->has_layout, &h->disk_why);
-        problem(&out, !h->running.known, &h->running_why);
-        problem(&out, !h->has_boot_state, &h->boot_why);
-        problem(&out, memory_problem(h, &memory), &memory);
-        return str_take(&out);
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* `gybe status`: the host as a document (gybe.status/1) and as a picture of the two slots. Reads a Host, changes nothing. */
+/* `gybe status`: the host as a document (gybe.status/1), and that document as a picture of the two slots, whoever made it:
+ * this process, or the agent that is asked over the bus. Reads a Host, changes nothing. */
 
 #include "facts.h"
 
 Json *status_json(const Host *host);
-/* 80 columns. colour: escape sequences are welcome. The caller frees. */
-char *status_picture(const Host *host, bool colour);
+/* 80 columns. colour: escape sequences are welcome. The caller frees; NULL: no memory. */
+char *status_picture(const Json *status, bool colour);
