@@ -136,34 +136,13 @@ static void verify(const Env *env, const char *const *names)
                 free(argv[--n]);
 }
 
-static void write_commit_unit(const Env *env)
-{
-        static const char path[] = GYBE_SOURCE_DIR "/units/gybe-commit.service.in",
-                          bin[] = "@GYBE_BINDIR@/gybe commit";
-        _cleanup_(bytes_done) Bytes b = BYTES_NULL;
-        _cleanup_(free_charp) char *text = NULL;
-        _cleanup_(close_fdp) int fd = -1;
-        char *at;
-
-        assert(file_read(AT_FDCWD, path, 1 << 20, &b) >= 0);
-        at = strstr((char *) b.data, bin);
-        assert(at);
-        text = str_printf("%.*s/bin/true%s", (int) (at - (char *) b.data), (char *) b.data,
-                          at + sizeof(bin) - 1);
-        fd = env_open_dir(env, "/etc/systemd/system");
-        assert(fd >= 0 && file_replace(fd, "gybe-commit.service", text, strlen(text), 0644) >= 0);
-}
-
 static void test_verify(const Env *env)
 {
         static const char *const deadline[] = { UNITS "gybe-deadline.timer", UNITS "gybe-deadline.service",
                                                 NULL };
-        static const char *const commit[] = { UNITS "gybe-commit.service", NULL };
 
         assert(deadline_arm(env, HEX_A, 900, NULL) >= 0);
         verify(env, deadline);
-        write_commit_unit(env);
-        verify(env, commit);
 }
 
 int main(void)
