@@ -12,6 +12,7 @@
 #include "base/env.h"
 #include "base/json.h"
 #include "control/job.h"
+#include "policy/policy.h"
 
 typedef struct Agent Agent;
 
@@ -101,5 +102,7 @@ typedef struct AgentProperties {
 } AgentProperties;
 
 const AgentProperties *agent_properties(Agent *agent);
+/* The rules that count now. */
+const Policy *agent_policy(const Agent *agent);
 /* gybe.status/1 as the last job left it, with the agent's "next", "job" and "progress". The caller unrefs. */
 Json *agent_status_json(Agent *agent);
