@@ -22,6 +22,7 @@ void config_done(Config *c)
         free(c->source_url);
         slot_config_done(&c->slots);
         fetch_options_done(&c->http);
+        health_config_done(&c->health);
         *c = (Config){ 0 };
 }
 
@@ -281,13 +282,21 @@ static int take_places(const Json *root, Config *c, Why *why)
         return r < 0 ? r : take_str(version, "key", "version.key", "VERSION_ID", &c->version_key, why);
 }
 
+static int take_health(const Json *root, Config *c, Why *why)
+{
+        int r = health_config_parse(json_get(root, "health"), &c->health, why);
+
+        c->health_lost = r < 0;
+        return r;
+}
+
 /* Each part stands alone: a mistake in one is said, and that part keeps its defaults. */
 static int take_all(const Json *root, Config *c, Why *why)
 {
         const int results[] = {
                 take_names(root, c, why),  take_places(root, c, why), take_disk(root, &c->slots, why),
                 take_source(root, c, why), take_trust(root, c, why),  take_http(root, &c->http, why),
-                take_image(root, c, why),
+                take_image(root, c, why),  take_health(root, c, why),
         };
 
         /* The token is for the configured source and for nobody an operator may name on a command line. */

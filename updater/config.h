@@ -7,6 +7,7 @@
 #include "base/env.h"
 #include "disk/disk.h"
 #include "fetch/fetch.h"
+#include "health/health.h"
 #include "slot/slot.h"
 
 typedef enum SourceType {
@@ -35,6 +36,8 @@ typedef struct Config {
         bool require_configured; /* trust.require was set: then nothing is added */
         unsigned max_window_log; /* image.maxWindowLog, default 27 */
         FetchOptions http;
+        HealthConfig health;
+        bool health_lost; /* what it says is wrong and left out: nothing may be called healthy for want of a question */
 } Config;
 
 /* What is wrong is said in *why (the first of it), left out, and 0 is returned: negative is only a machine without memory. */

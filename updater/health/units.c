@@ -9,6 +9,7 @@ void health_units_done(HealthUnits *units)
                 free(units->units[i].load_state);
                 free(units->units[i].active_state);
                 free(units->units[i].sub_state);
+                free(units->units[i].result);
         }
         free(units->units);
         *units = (HealthUnits){ 0 };
