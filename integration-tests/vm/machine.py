@@ -2,8 +2,8 @@
 """One virtual machine, its firmware variables, and nothing else.
 
 A Machine is one QEMU process (TCG, q35, OVMF in two flash files) with a deadline: whatever happens, it is dead when
-the deadline passes or the `with` block ends, and it dies by its pid. Only one runs at a time on a host: start() waits
-for its turn on a lock in the cache.
+the deadline passes, the `with` block ends or this program dies, and it dies by its pid. Only one runs at a time on a
+host: start() waits for its turn on a lock in the cache, which QEMU itself holds from then on.
 
 What it offers a test:
 
@@ -67,6 +67,11 @@ def in_tree(tree, command, binds=(), capture=False, stdin=None):
         raise MachineError(f"{' '.join(str(c) for c in command)}: exit {r.returncode}\n"
                            f"{r.stdout.decode(errors='replace')}{r.stderr.decode(errors='replace')}")
     return r.stdout if capture else None
+
+
+def unwind_on_sigterm():
+    """For main(): a polite kill ends like Ctrl-C, so that `finally` blocks clean up."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def build_trees(*names):
@@ -266,11 +271,15 @@ class Machine:
         for folder in sorted(str(f.resolve()) for f in folders):
             binds += ["-b", folder]
         self.born = time.monotonic()
-        # timeout(1) is the second lock on the door: it holds even when this program is killed.
+        # When this program is killed, the kernel kills timeout(1), and with that QEMU; should it live on all the same,
+        # timeout ends it, and until then nobody else gets a turn. (A high number: the script has a use for 9.)
+        dies_with_parent = ["setpriv", "--pdeathsig", "KILL"]
+        held = fcntl.fcntl(self.turn, fcntl.F_DUPFD_CLOEXEC, 100)
         self.process = subprocess.Popen(
-            [str(TREES), "run", "qemu", *binds, "--", "timeout", "--foreground", "-s", "KILL",
-             str(self.deadline + 5), *self.arguments()],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            [*dies_with_parent, str(TREES), "run", "qemu", *binds, "--", "timeout", "--foreground", "-s", "KILL",
+             str(self.deadline + 5), *dies_with_parent, *self.arguments()],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[held])
+        os.close(held)
         self.reader = threading.Thread(target=self._read_console, daemon=True)
         self.reader.start()
 
@@ -452,6 +461,7 @@ def main():
     parser.add_argument("--log", help="record every disk write (blklogwrites)")
     parser.add_argument("--memory", type=int, default=1024)
     args = parser.parse_args()
+    unwind_on_sigterm()
     os.environ["VM_VERBOSE"] = "1"
     folder = work_folder()
     try:
