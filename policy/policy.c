@@ -1,182 +1,228 @@
 /* SPDX-License-Identifier: MIT */
 
+/* From files to one Policy. A host whose rules are partly unreadable is not a host without rules: what could not be used is
+ * remembered in ->broken, and the doors stay shut for whoever acts unattended. */
+
 #include "policy/policy.h"
 #include "base/fd.h"
 #include "base/file.h"
-#include "base/json.h"
 #include "base/str.h"
+#include "policy/zone.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 
 #define POLICY_FILE_MAX                                                                                      \
-        (256u * 1024u)   /* hand-written rules; windows and skip lists of a fleet fit many times */
-#define ATTEMPTS_MAX 10u /* more first boots of an unproved image are a boot loop with a name */
+        (256u * 1024u)              /* hand-written rules; windows and skip lists of a fleet fit many times */
+#define ZONE_FILE_MAX (64u * 1024u) /* the fattest one of tzdata has 4 KiB */
+#define ZONE_FOLDER   "/usr/share/zoneinfo/"
 
 void policy_done(Policy *p)
 {
+        free(p->channel);
         free(p->pin);
         strv_free(p->skip);
         free(p->hold_reason);
         free(p->hold_by);
+        for (size_t i = 0; i < p->n_windows; i++)
+                free(p->windows[i].timezone);
+        free(p->windows);
+        free(p->reboot.url);
+        free(p->reboot.group);
+        free(p->reboot.id);
+        free(p->reboot.hook);
+        strv_free(p->require);
+        strv_free(p->files);
+        strv_free(p->unknown);
+        free(p->broken);
+        for (size_t i = 0; i < p->n_zones; i++)
+                (void) policy_zone_free(p->zones[i]);
+        free(p->zones);
         *p = (Policy){ 0 };
 }
 
-static int bad(Why *why, const char *what, const char *rule)
+const char *policy_source(const Policy *p, PolicyField field)
 {
-        return fail(why, -EINVAL, WHY_USAGE, "bad-policy", "%s: %s", what, rule);
+        return p->from[field] > 0 ? p->files[p->from[field] - 1] : NULL;
 }
 
-static int take_text(const Json *j, const char *key, char **ret)
+/* The first sentence is kept, here and for the caller. */
+static int note_broken(Policy *p, const Why *said, Why *why)
 {
-        const char *s = json_get_str(j, key);
-        char *copy;
-
-        if (!json_get(j, key))
-                return 0;
-        if (!s)
-                return -EINVAL;
-        copy = strdup(s);
-        if (!copy)
+        if (!p->broken && !(p->broken = strdup(said->text)))
                 return -ENOMEM;
-        free(*ret);
-        *ret = copy;
+        if (why && why->kind == WHY_NONE)
+                *why = *said;
         return 0;
 }
 
-static int take_numbers(const Json *j, const char *what, Policy *p, Why *why)
-{
-        uint64_t v;
-        int r;
+/* --- the drop-ins --- */
 
-        r = json_get_u64(j, "attempts", &v);
-        if (r < 0 || (r > 0 && (v < 1 || v > ATTEMPTS_MAX)))
-                return bad(why, what, "attempts must be a number from 1 to 10");
-        if (r > 0)
-                p->attempts = (unsigned) v;
-        r = json_get_duration(j, "deadline", &p->deadline_sec);
-        return r < 0 ? bad(why, what, "deadline must be a duration like \"15m\"") : 0;
+/* A name that went away between listing and reading (a drop-in being replaced by hand) is no rule that is hidden from us; a
+ * link that leads nowhere is. */
+static bool is_gone(const Env *env, const char *path)
+{
+        _cleanup_(close_fdp) int fd = env_open_path(env, path, O_PATH | O_NOFOLLOW, 0);
+
+        return fd == -ENOENT;
 }
 
-static int take_hold(const Json *j, const char *what, Policy *p, Why *why)
+static int load_file(const Env *env, const char *path, Policy *p, Why *why)
 {
-        const Json *hold = json_get(j, "hold");
-        uint64_t until = UINT64_MAX;
-        int r;
+        _cleanup_(bytes_done) Bytes b = BYTES_NULL;
+        Why said = { 0 };
+        int r = env_read(env, path, POLICY_FILE_MAX, &b);
 
-        if (!hold)
+        if (r == -ENOENT && is_gone(env, path))
                 return 0;
-        if (!json_is_object(hold) || json_get_time(hold, "until", &until) < 0)
-                return bad(why, what,
-                           "hold must be an object, its until a time like \"2026-11-04T06:00:00Z\"");
-        if ((r = take_text(hold, "reason", &p->hold_reason)) < 0 ||
-            (r = take_text(hold, "by", &p->hold_by)) < 0)
-                return r == -ENOMEM ? r : bad(why, what, "hold: reason and by must be strings");
-        p->held = true;
-        p->hold_until = until;
-        return 0;
-}
-
-static int take_skip(const Json *j, const char *what, Policy *p, Why *why)
-{
-        const Json *skip = json_get(j, "skip");
-        _cleanup_(strv_freep) char **list = NULL;
-        char **old;
-
-        if (!skip)
-                return 0;
-        if (!json_is_array(skip))
-                return bad(why, what, "skip must be a list of versions");
-        json_foreach (item, skip) {
-                if (!json_str(item))
-                        return bad(why, what, "skip must be a list of versions");
-                if (strv_add(&list, json_str(item)) < 0)
-                        return -ENOMEM;
-        }
-        old = p->skip;
-        p->skip = TAKE(list);
-        strv_free(old);
-        return 0;
-}
-
-int policy_parse(const void *data, size_t size, const char *what, Policy *p, Why *why)
-{
-        _cleanup_(json_unrefp) Json *j = NULL;
-        int r;
-
-        r = json_parse(data, size, JSON_COMMENTS, JSON_DEPTH_MAX, what, WHY_USAGE, &j, why);
+        if (r == -ENOMEM)
+                return r;
         if (r < 0)
+                (void) fail_errno(&said, r, WHY_HOST, "%s", path);
+        else
+                r = policy_parse(b.data ? (const void *) b.data : "", b.size, path, p, &said);
+        if (r >= 0 || r == -ENOMEM)
                 return r;
-        if (!json_is_object(j))
-                return bad(why, what, "not a JSON object");
-        if ((r = take_numbers(j, what, p, why)) < 0 || (r = take_hold(j, what, p, why)) < 0 ||
-            (r = take_skip(j, what, p, why)) < 0)
-                return r;
-        r = take_text(j, "pin", &p->pin);
-        return r == -EINVAL ? bad(why, what, "pin must be a version") : r;
+        return note_broken(p, &said, why);
 }
 
-int policy_may_take(const Policy *p, const char *version, uint64_t now, Why *why)
+static int load_folder(const Env *env, const char *folder, Policy *p, Why *why)
 {
-        char until[TIME_TEXT_SIZE];
-
-        if (p->pin && !streq(p->pin, version))
-                return fail(why, -EPERM, WHY_POLICY, "pinned", "%s: this host is pinned to %s", version,
-                            p->pin);
-        if (strv_has(p->skip, version))
-                return fail(why, -EPERM, WHY_POLICY, "skipped", "%s: it is on this host's skip list",
-                            version);
-        if (!p->held || now >= p->hold_until)
-                return 0;
-        format_time(p->hold_until, until);
-        return fail(why, -EPERM, WHY_POLICY, "held", "%s: updates are held%s%s%s%s%s%s", version,
-                    p->hold_until == UINT64_MAX ? "" : " until ", p->hold_until == UINT64_MAX ? "" : until,
-                    p->hold_by ? " by " : "", p->hold_by ? p->hold_by : "", p->hold_reason ? ": " : "",
-                    p->hold_reason ? p->hold_reason : "");
-}
-
-static int load_folder(const Env *env, const char *path, Policy *policy, Why *why)
-{
-        _cleanup_(close_fdp) int fd = env_open_dir(env, path);
+        _cleanup_(close_fdp) int fd = env_open_dir(env, folder);
         _cleanup_(strv_freep) char **names = NULL;
+        Why said = { 0 };
         int r;
 
         if (fd == -ENOENT)
                 return 0;
-        if (fd < 0)
-                return fail_errno(why, fd, WHY_HOST, "%s", path);
-        r = dir_list(fd, ".", &names);
-        if (r < 0)
-                return fail_errno(why, r, WHY_HOST, "%s", path);
+        r = fd < 0 ? fd : dir_list(fd, ".", &names);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0) {
+                (void) fail_errno(&said, r, WHY_HOST, "%s", folder);
+                return note_broken(p, &said, why);
+        }
         for (char **n = names; *n; n++) {
-                _cleanup_(free_charp) char *what = str_printf("%s/%s", path, *n);
-                _cleanup_(bytes_done) Bytes b = BYTES_NULL;
+                _cleanup_(free_charp) char *path = str_printf("%s/%s", folder, *n);
 
-                if (!what)
+                if (!path)
                         return -ENOMEM;
                 if (!str_ends(*n, ".json"))
                         continue;
-                r = file_read(fd, *n, POLICY_FILE_MAX, &b);
+                r = load_file(env, path, p, why);
                 if (r < 0)
-                        return fail_errno(why, r, WHY_HOST, "%s", what);
-                r = policy_parse(b.data ? (const void *) b.data : "", b.size, what, policy, why);
-                if (r == -ENOMEM)
-                        return r; /* anything else is said in *why, and that file is left out */
+                        return r;
         }
         return 0;
 }
 
+/* --- zones --- */
+
+/* name NULL: the host's own, which is UTC where nothing is set (localtime(5)). 1 *ret is new, 0 it was there, -EINVAL and a
+ * sentence when it cannot be had. */
+static int read_zone(const Env *env, const char *name, PolicyZone **ret, Why *why)
+{
+        _cleanup_(free_charp) char *path =
+                name ? str_printf("%s%s", ZONE_FOLDER, name) : strdup("/etc/localtime");
+        _cleanup_(bytes_done) Bytes b = BYTES_NULL;
+        int r;
+
+        if (!path)
+                return -ENOMEM;
+        /* known without tzdata, which a small image may lack */
+        if (name && (streq(name, "UTC") || streq(name, "Etc/UTC")))
+                return policy_zone_utc(name, ret);
+        r = env_read(env, path, ZONE_FILE_MAX, &b);
+        if (r == -ENOENT && !name && is_gone(env, path))
+                return policy_zone_utc("UTC", ret);
+        if (r == -ENOMEM)
+                return r;
+        if (r == -ENOENT && name) {
+                (void) fail(why, -EINVAL, WHY_USAGE, "bad-policy", "policy: timezone \"%s\": no such file %s",
+                            name, path);
+                return fail_hint(why, -EINVAL,
+                                 "write it as in \"Europe/Berlin\", and see that tzdata is there");
+        }
+        if (r < 0)
+                return fail_errno(why, -EINVAL, WHY_HOST, "%s", path);
+        return policy_zone_parse(b.data, b.size, name ? name : "localtime", ret, why);
+}
+
+static int add_zone(Policy *p, PolicyZone *zone)
+{
+        PolicyZone **more = realloc(p->zones, (p->n_zones + 1) * sizeof(*more));
+
+        if (!more) {
+                (void) policy_zone_free(zone);
+                return -ENOMEM;
+        }
+        p->zones = more;
+        p->zones[p->n_zones++] = zone;
+        return 0;
+}
+
+static int load_zones(const Env *env, Policy *p, Why *why)
+{
+        for (size_t i = 0; i < p->n_windows; i++) {
+                PolicyWindow *w = &p->windows[i];
+                PolicyZone *zone = NULL;
+                Why said = { 0 };
+                int r;
+
+                for (size_t k = 0; k < i && !w->zone; k++)
+                        if (streq0(p->windows[k].timezone, w->timezone))
+                                w->zone = p->windows[k].zone;
+                if (w->zone)
+                        continue;
+                r = read_zone(env, w->timezone, &zone, &said);
+                if (r >= 0)
+                        r = add_zone(p, zone);
+                if (r == -ENOMEM || (r < 0 && (r = note_broken(p, &said, why)) < 0))
+                        return r;
+                w->zone = zone;
+        }
+        return 0;
+}
+
+/* --- what only all files together can tell --- */
+
+static int check_whole(Policy *p, Why *why)
+{
+        Why said = { 0 };
+
+        /* Who shortens the deadline means the trial to be short; only who asks for both can ask for nonsense. */
+        if (p->deadline_sec > 0 && p->from[POLICY_FIELD_SOAK] == 0)
+                p->soak_sec = MIN(p->soak_sec, p->deadline_sec / 3);
+        if (p->reboot.coordinator == POLICY_COORD_FLEETLOCK && !p->reboot.url)
+                (void) fail(&said, -EINVAL, WHY_USAGE, "bad-policy",
+                            "policy: reboot.coordinator is \"fleetlock\" but reboot.url is missing");
+        else if (p->reboot.coordinator == POLICY_COORD_HOOK && !p->reboot.hook)
+                (void) fail(&said, -EINVAL, WHY_USAGE, "bad-policy",
+                            "policy: reboot.coordinator is \"hook\" but reboot.hook is missing");
+        else if (p->deadline_sec > 0 && p->soak_sec >= p->deadline_sec)
+                (void) fail(&said, -EINVAL, WHY_USAGE, "bad-policy",
+                            "policy: soak (%llu s) is not shorter than deadline (%llu s): no update would "
+                            "ever be kept",
+                            (unsigned long long) p->soak_sec, (unsigned long long) p->deadline_sec);
+        return said.kind == WHY_NONE ? 0 : note_broken(p, &said, why);
+}
+
 int policy_load(const Env *env, Policy *ret, Why *why)
 {
-        static const char *const folders[] = { "/usr/lib/gybe/policy.d", "/etc/gybe/policy.d",
+        static const char *const folders[] = { "/usr/lib/gybe/policy.d", POLICY_OPERATOR_DIR,
                                                "/run/gybe/policy.d" };
-        _cleanup_(policy_done) Policy policy = POLICY_DEFAULT;
+        _cleanup_(policy_done) Policy p = POLICY_DEFAULT;
+        int r;
 
         for (size_t i = 0; i < ELEMENTSOF(folders); i++) {
-                int r = load_folder(env, folders[i], &policy, why);
+                r = load_folder(env, folders[i], &p, why);
                 if (r < 0)
                         return r;
         }
-        *ret = policy;
-        policy = (Policy){ 0 };
+        if ((r = load_zones(env, &p, why)) < 0 || (r = check_whole(&p, why)) < 0)
+                return r;
+        *ret = p;
+        p = (Policy){ 0 };
         return 0;
 }

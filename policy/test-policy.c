@@ -38,26 +38,34 @@ static void test_parse(void)
         }
 }
 
-static void test_may(void)
+static bool goes(const Policy *p, PolicyDoor door, const char *version, uint64_t now, const char *rule)
+{
+        PolicySubject s = { .version = version };
+        PolicyVerdict v;
+
+        policy_ask(p, door, &s, now, &v);
+        assert(streq0(v.rule, rule));
+        return v.answer == POLICY_GO;
+}
+
+static void test_merge(void)
 {
         _cleanup_(policy_done) Policy p = POLICY_DEFAULT;
-        Why why = { 0 };
 
-        assert(policy_may_take(&p, "1", 100, NULL) == 0);
+        assert(goes(&p, POLICY_FETCH, "1", 100, NULL));
         assert(parse(&p, "{\"skip\":[\"1\"],\"attempts\":5}") >= 0);
-        assert(policy_may_take(&p, "1", 100, &why) < 0 && why.kind == WHY_POLICY &&
-               policy_may_take(&p, "2", 100, NULL) == 0);
+        assert(!goes(&p, POLICY_FETCH, "1", 100, "skip") && goes(&p, POLICY_FETCH, "2", 100, NULL));
         /* a later file replaces what it says, and only that */
         assert(parse(&p, "{\"skip\":[],\"pin\":\"2\"}") >= 0 && p.attempts == 5);
-        assert(policy_may_take(&p, "1", 100, NULL) < 0 && policy_may_take(&p, "2", 100, NULL) == 0);
+        assert(!goes(&p, POLICY_FETCH, "1", 100, "pin") && goes(&p, POLICY_FETCH, "2", 100, NULL));
         assert(parse(&p, "{\"hold\":{\"until\":\"1970-01-01T00:10:00Z\",\"by\":\"ops\",\"reason\":\"freeze\"}"
                          "}") >= 0);
-        assert(policy_may_take(&p, "2", 599, NULL) < 0 && policy_may_take(&p, "2", 600, NULL) == 0);
+        assert(!goes(&p, POLICY_FETCH, "2", 599, "hold") && goes(&p, POLICY_FETCH, "2", 600, NULL));
 }
 
 int main(void)
 {
         test_parse();
-        test_may();
+        test_merge();
         return 0;
 }

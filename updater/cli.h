@@ -12,7 +12,7 @@ typedef struct Cli {
         const char *root, *disk, *version, *verb;
         char **args; /* behind the verb */
         int n_args;
-        bool json, quiet, no_progress, no_reboot, allow_downgrade, all, asked_version;
+        bool json, quiet, no_progress, no_reboot, allow_downgrade, override, all, asked_version;
         bool answered; /* with --json: the one document was printed */
         Env env;
         Progress progress;

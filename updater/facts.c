@@ -24,6 +24,7 @@ void host_done(Host *h)
         trust_state_done(&h->trust);
         intent_done(&h->intent);
         free(h->boot_id);
+        free(h->machine_id);
         free(h->version);
         *h = (Host){ 0 };
 }
@@ -61,6 +62,19 @@ static bool clock_synchronised(const Env *env)
         return !env_is_real(env) || (adjtimex(&t) >= 0 && !(t.status & STA_UNSYNC));
 }
 
+/* "uninitialized" and an empty file (machine-id(5)) are no identity. */
+static int read_machine_id(Host *h)
+{
+        _cleanup_(free_charp) char *line = NULL;
+        char id[33];
+        int r = env_read_line(h->env, "/etc/machine-id", &line);
+
+        if (r < 0 || hex_normalize(line, 32, id) < 0)
+                return r == -ENOMEM ? r : 0;
+        h->machine_id = strdup(id);
+        return h->machine_id ? 0 : -ENOMEM;
+}
+
 static int read_os(Host *h)
 {
         _cleanup_(bytes_done) Bytes b = BYTES_NULL;
@@ -73,7 +87,7 @@ static int read_os(Host *h)
         r = env_read_line(h->env, "/proc/sys/kernel/random/boot_id", &h->boot_id);
         if (r == -ENOMEM)
                 return r;
-        return 0;
+        return read_machine_id(h);
 }
 
 /* Disk first, then layout, then who runs; each needs the one before. */
@@ -180,6 +194,18 @@ static int take_hint(Host *h)
         return 0;
 }
 
+/* An operator's policy may put a host into another channel without touching its configuration. */
+static int take_policy_channel(Host *h)
+{
+        char *channel = h->policy.channel ? strdup(h->policy.channel) : NULL;
+
+        if (!channel)
+                return h->policy.channel ? -ENOMEM : 0;
+        free(h->config.channel);
+        h->config.channel = channel;
+        return 0;
+}
+
 int host_open(const Env *env, const char *disk_path, Host *ret, Why *why)
 {
         _cleanup_(host_done) Host h = { .env = env };
@@ -187,8 +213,8 @@ int host_open(const Env *env, const char *disk_path, Host *ret, Why *why)
 
         /* A mistake in /etc must not keep a slot on trial from being judged, nor an operator from going back. */
         if ((r = config_load(env, &h.config, &h.config_why)) < 0 ||
-            (r = policy_load(env, &h.policy, &h.config_why)) < 0 || (r = read_os(&h)) < 0 ||
-            (r = read_disk(&h, disk_path)) < 0 || (r = read_boot(&h)) < 0 ||
+            (r = policy_load(env, &h.policy, &h.config_why)) < 0 || (r = take_policy_channel(&h)) < 0 ||
+            (r = read_os(&h)) < 0 || (r = read_disk(&h, disk_path)) < 0 || (r = read_boot(&h)) < 0 ||
             (r = journal_load(env, &h.journal, &h.journal_lost, why)) < 0 ||
             (r = trust_state_load(env, &h.trust, &h.trust_lost, why)) < 0)
                 return fail_errno(why, r, WHY_HOST, "reading the state of this host");

@@ -37,6 +37,7 @@ typedef struct Host {
         bool has_intent;
 
         char *boot_id;
+        char *machine_id; /* 32 hex digits; NULL unknown */
         char *version;    /* of the running OS; NULL unknown */
         const char *arch; /* "x86_64" or "aarch64" */
         uint64_t time_floor;

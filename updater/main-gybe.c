@@ -27,6 +27,7 @@ static const char usage_text[] =
         "  history                      what happened, with the chain checked\n"
         "\n"
         "  --allow-downgrade            accept a release below this host's floor (recorded)\n"
+        "  --override                   pass hold, window, rollout and minimum age (recorded)\n"
         "  --root DIR --disk FILE       work on a host made of files\n"
         "\n"
         "exit: 0 done, 1 failed, 2 usage, 3 refused by policy, 4 refused by trust, 5 busy, 10 nothing to "
@@ -86,7 +87,8 @@ enum {
         OPT_ALL,
         OPT_VERSION,
         OPT_NO_REBOOT,
-        OPT_DOWNGRADE
+        OPT_DOWNGRADE,
+        OPT_OVERRIDE
 };
 
 /* 0 go on, 1 done (help), negative: usage */
@@ -102,6 +104,7 @@ static int parse(int argc, char *argv[], Cli *cli, Why *why)
                 { "version", optional_argument, NULL, OPT_VERSION },
                 { "no-reboot", no_argument, NULL, OPT_NO_REBOOT },
                 { "allow-downgrade", no_argument, NULL, OPT_DOWNGRADE },
+                { "override", no_argument, NULL, OPT_OVERRIDE },
                 { "help", no_argument, NULL, 'h' },
                 { 0 },
         };
@@ -137,6 +140,9 @@ static int parse(int argc, char *argv[], Cli *cli, Why *why)
                         break;
                 case OPT_DOWNGRADE:
                         cli->allow_downgrade = true;
+                        break;
+                case OPT_OVERRIDE:
+                        cli->override = true;
                         break;
                 case OPT_VERSION:
                         /* "--version V" of stage and update, "--version" alone as everywhere */

@@ -406,9 +406,5 @@ int update_admit(Update *u, Why *why)
                 return r;
         if (u->has_release && (r = judge(u, why)) < 0)
                 return r;
-        /* A question may be asked at any time; taking a release is what the operator's rules are about. */
-        if (u->has_release && !u->checking &&
-            (r = policy_may_take(&u->host.policy, u->release.version, env_now(u->env), why)) < 0)
-                return r;
         return find_cosi(u, why);
 }

@@ -178,6 +178,9 @@ int update_arm(Update *u, Why *why)
                 *why = u->host.config_why;
                 return -EINVAL;
         }
+        r = update_ask(u, POLICY_FINALIZE, why);
+        if (r < 0)
+                return r;
         /* A finalize that was interrupted may have published already: back under the staged names, and everything once more. */
         if ((r = update_refuse_quarantined(u, why)) < 0 || (r = plan_from_journal(j, &plan)) < 0 ||
             (r = ops->next_name(u->host.boot, (int) update_target(u), name, why)) < 0 ||

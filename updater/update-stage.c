@@ -397,13 +397,21 @@ static int stage_refused(Stage *s, int error, const Why *why)
         return error;
 }
 
+/* Taking a release is what the operator's rules are about; what is here already needs no word. */
+static int check_wanted(Stage *s, Why *why)
+{
+        int r = check_needed(s, why);
+
+        return r < 0 ? r : update_ask(s->u, POLICY_FETCH, why);
+}
+
 /* All that can be refused without a byte written. A server that can seek shows the hash image before, one that cannot after. */
 static int stage_check(Stage *s, Why *why)
 {
         int r;
 
-        if ((s->u->has_release && (r = check_needed(s, why)) < 0) || (r = stage_open_image(s, why)) < 0 ||
-            (!s->u->has_release && (r = check_needed(s, why)) < 0) || (r = check_spare(s, why)) < 0 ||
+        if ((s->u->has_release && (r = check_wanted(s, why)) < 0) || (r = stage_open_image(s, why)) < 0 ||
+            (!s->u->has_release && (r = check_wanted(s, why)) < 0) || (r = check_spare(s, why)) < 0 ||
             (r = stage_read_esp(s, why)) < 0 || (r = check_quarantine(s, stage_uki(s)->sha256, why)) < 0 ||
             (r = stage_check_chain(s, why)) < 0 || (r = stage_plan_boot(s, why)) < 0 ||
             (r = stage_find_verity(s, why)) < 0)

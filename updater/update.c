@@ -96,6 +96,8 @@ int update_record(Update *u, const char *event, Json *more, Why *why)
         }
         json_set_str(e, "running", u->host.running.known ? slot_name(u->host.running.slot) : "unknown");
         json_set_u64(e, "uid", getuid());
+        if (u->overrode)
+                json_set(e, "overrode", policy_rules_json(u->overrode));
         json_merge(e, more);
         return history_append(u->env, e, why);
 }

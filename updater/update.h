@@ -19,6 +19,8 @@ typedef struct UpdateOptions {
         const char *version; /* the version to take; NULL: what the source offers */
         const char *disk_path;
         bool allow_downgrade, no_reboot;
+        bool override;   /* a person passes window, wave, age and hold; goes into history */
+        bool unattended; /* the agent asks: the automation level counts */
         void (*progress)(void *ctx, const UpdateProgress *p);
         void (*say)(void *ctx, const char *line); /* a fact worth a line on the terminal */
         void *ctx;
@@ -52,6 +54,7 @@ typedef struct Update {
         bool already_staged; /* what is asked for is what lies staged */
         char **missing;      /* guarantees of the way back that could not be had */
         bool reboot_due;
+        unsigned overrode; /* 1 << PolicyRule of those that would have said no, but for options.override */
 } Update;
 
 /* Takes the job lock and reads the host; writable verbs need both. */
@@ -92,6 +95,9 @@ typedef struct ChainFile {
 int update_check_chain(Update *u, const ChainFile *files, size_t n, Why *why);
 /* The same on what lies staged on the ESP. */
 int update_check_staged_chain(Update *u, const BootPlan *plan, Why *why);
+
+/* What the operator's rules say to this release at this door (update-door.c); a refusal is WHY_POLICY. */
+int update_ask(Update *u, PolicyDoor door, Why *why);
 
 int update_fetch(Update *u, Why *why); /* starts gybe-fetch once */
 int update_save(Update *u, Why *why);  /* the journal */

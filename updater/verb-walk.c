@@ -35,6 +35,7 @@ int verb_walk(Cli *cli, Why *why)
                 .disk_path = cli->disk,
                 .allow_downgrade = cli->allow_downgrade,
                 .no_reboot = cli->no_reboot,
+                .override = cli->override,
                 .progress = on_progress,
                 .say = on_say,
                 .ctx = cli,

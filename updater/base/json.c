@@ -294,6 +294,11 @@ const Json *json_get(const Json *object, const char *key)
         return v;
 }
 
+bool json_has(const Json *object, const char *key)
+{
+        return json_is_object(object) && json_object_object_get_ex(object, key, NULL);
+}
+
 const char *json_str(const Json *j)
 {
         const char *s;
@@ -416,6 +421,12 @@ void json_set_str(Json *object, const char *key, const char *value)
 {
         if (value)
                 json_set(object, key, json_object_new_string(value));
+}
+
+void json_set_null(Json *object, const char *key)
+{
+        if (object)
+                (void) json_object_object_add(object, key, NULL);
 }
 
 void json_set_u64(Json *object, const char *key, uint64_t value)

@@ -28,6 +28,8 @@ bool json_is_object(const Json *j);
 bool json_is_array(const Json *j);
 bool json_is_string(const Json *j);
 const Json *json_get(const Json *object, const char *key);
+/* Whether the member is written down at all, be it as null: for files in which null says something. */
+bool json_has(const Json *object, const char *key);
 /* NULL when absent or not a string (or with an embedded NUL, which nothing of ours may have). */
 const char *json_get_str(const Json *object, const char *key);
 const char *json_str(const Json *j);
@@ -55,6 +57,7 @@ Json *json_new_object(void);
 Json *json_new_array(void);
 void json_set(Json *object, const char *key, Json *value);
 void json_set_str(Json *object, const char *key, const char *value); /* NULL: not set */
+void json_set_null(Json *object, const char *key);
 void json_set_u64(Json *object, const char *key, uint64_t value);
 void json_set_bool(Json *object, const char *key, bool value);
 void json_set_time(Json *object, const char *key, uint64_t sec);
