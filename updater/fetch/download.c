@@ -13,14 +13,15 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define RETRIES_UNREACHED 3u     /* of a server that never answered: more likely a wrong name than a hiccup */
-#define RECONNECTS_MAX    10000u /* of one file, however much each of them brought */
-#define BACKOFF_MS        200u
-#define BACKOFF_MAX_MS    15000u
-#define SLICE_MS          400           /* the job is told twice a second that we live */
-#define SKIP_MAX          (64u * 1024u) /* cheaper to read and drop than a new request */
-#define FIRST_RUN         (64u * 1024u) /* first request: marker and metadata.json of most files */
-#define NAME_SIZE         200u
+#define RETRIES_UNREACHED   3u /* of a server that never answered: more likely a wrong name than a hiccup */
+#define RECONNECTS_MAX      10000u /* of one file, however much each of them brought */
+#define BACKOFF_MS          200u
+#define BACKOFF_MAX_MS      15000u
+#define RETRY_AFTER_MAX_SEC 60u           /* a server may ask for patience, not for a denial of updates */
+#define SLICE_MS            400           /* the job is told twice a second that we live */
+#define SKIP_MAX            (64u * 1024u) /* cheaper to read and drop than a new request */
+#define FIRST_RUN           (64u * 1024u) /* first request: marker and metadata.json of most files */
+#define NAME_SIZE           200u
 
 typedef struct Resource {
         Http *http;
@@ -98,7 +99,7 @@ static int status_failed(Resource *s, const Transfer *t, Why *why)
         case 502:
         case 503:
         case 504:
-                s->retry_after_sec = transfer_retry_after_sec(t);
+                s->retry_after_sec = transfer_retry_after_sec(t, RETRY_AFTER_MAX_SEC);
                 s->last = (Why){ 0 };
                 return fail(&s->last, -EAGAIN, WHY_NETWORK, "server", "%s: the server answers %u", s->name,
                             status);

@@ -205,6 +205,41 @@ int fetch_envelope(Fetch *f, const char *url, Envelope *ret, char sha384[97], Wh
         return 0;
 }
 
+#define STATUS_MIN 200u /* less is no final answer */
+#define STATUS_MAX 999u
+
+void fetch_http_reply_done(FetchHttpReply *r)
+{
+        bytes_done(&r->body);
+        *r = (FetchHttpReply){ 0 };
+}
+
+int fetch_http(Fetch *f, const FetchHttp *request, FetchHttpReply *ret, Why *why)
+{
+        _cleanup_(wire_pack_done) WirePack p = WIRE_PACK_NULL;
+        _cleanup_(fetch_http_reply_done) FetchHttpReply reply = { 0 };
+        WireUnpack done;
+        int r;
+
+        r = value_check_http(request, why);
+        if (r < 0)
+                return r;
+        value_put_http(&p, request);
+        r = ask_blob(f, WIRE_HTTP, &p, NULL, 0, request->max, &reply.body, &done, why);
+        if (r < 0)
+                return r;
+        reply.status = wire_get_u32(&done);
+        reply.retry_after_sec = wire_get_u64(&done);
+        if (!wire_get_end(&done) || reply.status < STATUS_MIN || reply.status > STATUS_MAX ||
+            reply.retry_after_sec > FETCH_RETRY_AFTER_MAX)
+                return client_misbehaved(f, why, "answered something else than an answer");
+        if (!reply.body.data && bytes_copy(&reply.body, "", 0) < 0) /* "" is text too */
+                return fail_errno(why, -ENOMEM, WHY_HOST, "gybe-fetch");
+        *ret = reply;
+        reply = (FetchHttpReply){ 0 };
+        return 0;
+}
+
 int fetch_cosi_open(Fetch *f, const char *url, uint64_t expect_size, FetchCosi *ret, Why *why)
 {
         _cleanup_(wire_pack_done) WirePack p = WIRE_PACK_NULL;

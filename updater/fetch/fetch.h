@@ -47,22 +47,29 @@ void fetch_set_tick(Fetch *f, FetchTick tick, void *ctx);
  * or there is no such file. */
 int fetch_envelope(Fetch *f, const char *url, Envelope *ret, char sha384[97], Why *why);
 
-/* One small HTTP exchange (a lock server, a health endpoint, a report): the answer whatever its status, its body cut at max
- * bytes. No redirects, and no retries but the caller's. Negative only where there was no answer: WHY_NETWORK. */
+/* One small HTTP exchange (a lock server, a health endpoint, a report): the answer whatever its status (a redirect is one),
+ * its body cut at max bytes. No retries but the caller's. Negative only where there was no answer: WHY_NETWORK, with code
+ * "timeout" when time was over; or where the request is not one that is sent (WHY_USAGE). The token of the configuration goes
+ * along only to the origin that the configuration names for it. Loopback is never asked through a proxy. */
 typedef struct FetchHttp {
         const char *url;
-        const char *method;   /* "GET" or "POST" */
-        char *const *headers; /* "Name: value", NULL-terminated; NULL none */
+        const char *method; /* "GET" or "POST" */
+        char *const *
+                headers; /* "Name: value" in printable ASCII, NULL-terminated; NULL none. Not those that frame the
+                                 message (Host, Content-Length, Transfer-Encoding, Connection, Expect). */
         const char *body;     /* NULL none; sent as application/json unless a header says otherwise */
         uint64_t timeout_sec; /* of the whole exchange; 0: 30 */
-        size_t max;           /* of the answer's body; at most FETCH_HTTP_MAX */
+        size_t max;           /* of the answer's body; at most FETCH_HTTP_MAX; 0: it is not looked at */
 } FetchHttp;
 
-#define FETCH_HTTP_MAX (64u * 1024u) /* verdicts and error objects; nothing that large is one of ours */
+#define FETCH_HTTP_MAX         (64u * 1024u) /* of a body, both ways: verdicts, error objects, reports */
+#define FETCH_HTTP_HEADERS_MAX (32u * 1024u) /* of all lines together; servers refuse more */
+#define FETCH_HTTP_LINES_MAX   32u
+#define FETCH_RETRY_AFTER_MAX  (24u * 3600u) /* "come again tomorrow" is the longest that anybody means */
 
 typedef struct FetchHttpReply {
-        unsigned status;
-        uint64_t retry_after_sec; /* 0 none */
+        unsigned status;          /* 200 to 999 */
+        uint64_t retry_after_sec; /* at most a day; 0 none */
         Bytes body;               /* hostile; NUL-terminated behind its size */
 } FetchHttpReply;
 

@@ -37,6 +37,19 @@ static int count_zero(void *ctx, uint64_t size, Why *why _unused_)
         return 0;
 }
 
+#define ASK_HTTP 0x80u
+
+static int ask_http(Fetch *f, Why *why)
+{
+        _cleanup_(fetch_http_reply_done) FetchHttpReply reply = { 0 };
+        const FetchHttp request = { .url = "http://x/", .method = "POST", .body = "{}", .max = 100 };
+        int r = fetch_http(f, &request, &reply, why);
+
+        assert(r < 0 || (reply.body.size <= 100 && reply.body.data[reply.body.size] == 0 &&
+                         reply.status >= 200 && reply.retry_after_sec <= FETCH_RETRY_AFTER_MAX));
+        return r;
+}
+
 static int ask(Fetch *f, unsigned what, Why *why)
 {
         CosiImage image = { .path = "images/x",
@@ -53,6 +66,8 @@ static int ask(Fetch *f, unsigned what, Why *why)
         char sha384[97];
         int r;
 
+        if (what & ASK_HTTP)
+                return ask_http(f, why);
         switch (what % 8) {
         case 0:
                 return fetch_envelope(f, "http://x/", &e, sha384, why);
@@ -80,11 +95,15 @@ static int ask(Fetch *f, unsigned what, Why *why)
 static void read_values(const uint8_t *data, size_t size)
 {
         _cleanup_(fetch_esp_done) FetchEsp esp = { 0 };
+        _cleanup_(value_http_done) ValueHttp http = { 0 };
         WireUnpack u = wire_unpack(data, size);
         Why why = { 0 };
         int r = 0;
 
         (void) value_get_esp(&u, &esp);
+        u = wire_unpack(data, size);
+        if (value_get_http(&u, &http) == 0)
+                assert(http.request.url && value_check_http(&http.request, NULL) == 0);
         u = wire_unpack(data, size);
         if (value_get_why(&u, &r, &why) == 0)
                 assert(r < 0 && why.kind != WHY_NONE && why.kind != WHY_NOTHING);

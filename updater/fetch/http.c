@@ -18,7 +18,8 @@
 #define STALL_TIMEOUT_SEC   60u
 #define RETRIES             8u /* in a row without a new byte: some 40 s of pauses */
 #define RATE_MIN            1024u /* bytes a second over the stall time: slower is an attack or as good as broken */
-#define RETRY_AFTER_MAX_SEC 60u           /* a server may ask for patience, not for a denial of updates */
+#define EXCHANGE_SEC        30u
+#define EXCHANGE_SEC_MAX    3600u         /* nobody waits longer for one answer */
 #define POLL_MS             400           /* the job is told twice a second that we live */
 #define SWALLOW_MAX         (64u * 1024u) /* of an error page, to keep the connection */
 
@@ -160,16 +161,37 @@ int http_redirect(const char *from, const char *location, const char *name, char
         return *ret ? 0 : fail_errno(why, -ENOMEM, WHY_HOST, "%s", name);
 }
 
-/* The token goes to one origin. Where the configuration names none, it is that of the first URL: a redirect or a second
- * server never gets it. */
-static bool wants_token(Http *h, const char *url)
+/* This machine itself: never behind a proxy. */
+static bool url_is_loopback(const char *url)
+{
+        _cleanup_(url_freep) CURLU *u = curl_url();
+        _cleanup_(curl_strp) char *host = NULL;
+
+        if (!u || curl_url_set(u, CURLUPART_URL, url, 0) || curl_url_get(u, CURLUPART_HOST, &host, 0))
+                return false;
+        return strcasecmp(host, "localhost") == 0 || str_starts(host, "127.") || streq(host, "[::1]");
+}
+
+static bool has_header(const FetchHttp *exchange, const char *name)
+{
+        for (char *const *h = exchange->headers; h && *h; h++)
+                if (strncasecmp(*h, name, strlen(name)) == 0 && (*h)[strlen(name)] == ':')
+                        return true;
+        return false;
+}
+
+/* The token goes to one origin. Where the configuration names none, it is that of the first URL asked for bytes: a redirect,
+ * a second server or a lock server never gets it. Who brings an authorization along needs no other. */
+static bool wants_token(Http *h, const char *url, const FetchHttp *exchange)
 {
         _cleanup_(free_charp) char *here = NULL, *there = NULL;
 
         if (!h->token_header)
                 return false;
-        if (!h->options.bearer_origin)
+        if (!h->options.bearer_origin && !exchange)
                 h->options.bearer_origin = strdup(url);
+        if (exchange && has_header(exchange, "Authorization"))
+                return false;
         here = url_origin(url);
         there = h->options.bearer_origin ? url_origin(h->options.bearer_origin) : NULL;
         return here && there && streq(here, there);
@@ -184,7 +206,7 @@ struct Transfer {
         char error[CURL_ERROR_SIZE];
         Reply reply;
         int fault; /* of the head */
-        bool done, paused, stalled;
+        bool done, paused, stalled, is_exchange;
         CURLcode result;
         uint8_t *want; /* the reader's buffer: bytes go there first ... */
         size_t n_want, got;
@@ -220,7 +242,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx)
         size_t direct;
 
         n *= size;
-        if (!has_content(&t->reply)) {
+        if (!t->is_exchange && !has_content(&t->reply)) {
                 t->swallowed += n;
                 return t->swallowed > SWALLOW_MAX ? 0 : n;
         }
@@ -256,7 +278,34 @@ static bool set_headers(Transfer *t, const char *url, const HttpAsk *ask)
         (void) snprintf(if_range, sizeof(if_range), "If-Range: %s", ask->if_range ? ask->if_range : "");
         return (!ask->ranged || add_header(t, range)) &&
                (!ask->ranged || !ask->if_range || add_header(t, if_range)) &&
-               (!wants_token(t->http, url) || add_header(t, t->http->token_header));
+               (!wants_token(t->http, url, ask->exchange) || add_header(t, t->http->token_header));
+}
+
+static bool set_exchange_headers(Transfer *t, const FetchHttp *x)
+{
+        bool good =
+                !x->body || has_header(x, "Content-Type") || add_header(t, "Content-Type: application/json");
+
+        for (char *const *h = x->headers; good && h && *h; h++)
+                good = add_header(t, *h);
+        return good && add_header(t, "Expect:"); /* libcurl would wait for a 100 before a large body */
+}
+
+static bool set_exchange(Transfer *t, const char *url, const FetchHttp *x)
+{
+        uint64_t sec = x->timeout_sec > 0 ? MIN(x->timeout_sec, (uint64_t) EXCHANGE_SEC_MAX) : EXCHANGE_SEC;
+        bool post = streq(x->method, "POST");
+        CURL *e = t->easy;
+
+        t->is_exchange = true;
+        return set_exchange_headers(t, x) && !curl_easy_setopt(e, CURLOPT_TIMEOUT, (long) sec) &&
+               !curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L) &&
+               !curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L) &&
+               (!url_is_loopback(url) || !curl_easy_setopt(e, CURLOPT_PROXY, "")) &&
+               (!post ||
+                (!curl_easy_setopt(e, CURLOPT_POST, 1L) &&
+                 !curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE, x->body ? (long) strlen(x->body) : 0L) &&
+                 !curl_easy_setopt(e, CURLOPT_POSTFIELDS, x->body ? x->body : "")));
 }
 
 static bool set_blob(CURL *easy, CURLoption option, const Bytes *b)
@@ -308,8 +357,7 @@ static bool set_request(Transfer *t, const char *url, bool redirected)
                !curl_easy_setopt(e, CURLOPT_USERAGENT, "gybe/" GYBE_VERSION) &&
                !curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT,
                                  (long) MIN(o->connect_timeout_sec, UINT64_C(3600))) &&
-               (!o->proxy || !curl_easy_setopt(e, CURLOPT_PROXY, o->proxy)) &&
-               !curl_easy_setopt(e, CURLOPT_HTTPHEADER, t->headers);
+               (!o->proxy || !curl_easy_setopt(e, CURLOPT_PROXY, o->proxy));
 }
 
 static void look_for_end(Transfer *t)
@@ -330,7 +378,7 @@ static void watch_rate(Transfer *t, uint64_t waited_ms)
         uint64_t window_sec = t->http->options.stall_timeout_sec;
 
         t->waited_ms += waited_ms;
-        if (t->waited_ms < window_sec * 1000)
+        if (t->is_exchange || t->waited_ms < window_sec * 1000) /* an exchange has a time limit as a whole */
                 return;
         t->stalled = t->arrived < RATE_MIN * window_sec;
         t->waited_ms = 0;
@@ -391,7 +439,9 @@ int transfer_start(Http *h, const char *url, const HttpAsk *ask, Transfer **ret,
         t->http = h;
         t->easy = curl_easy_init();
         if (!t->easy || !set_headers(t, url, ask) || !set_request(t, url, ask->redirected) ||
-            !set_callbacks(t) || !set_tls(t) || curl_multi_add_handle(h->multi, t->easy) != CURLM_OK)
+            (ask->exchange && !set_exchange(t, url, ask->exchange)) ||
+            curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers) != CURLE_OK || !set_callbacks(t) ||
+            !set_tls(t) || curl_multi_add_handle(h->multi, t->easy) != CURLM_OK)
                 return fail(why, -EINVAL, WHY_HOST, "curl", "http: libcurl does not take its options");
         r = transfer_run(t, head_is_complete, why);
         if (r < 0)
@@ -457,12 +507,12 @@ bool transfer_is_complete(const Transfer *t)
         return t->reply.complete && t->done && t->result == CURLE_OK && t->n_spill == 0;
 }
 
-uint64_t transfer_retry_after_sec(const Transfer *t)
+uint64_t transfer_retry_after_sec(const Transfer *t, uint64_t max)
 {
         curl_off_t wait = 0;
 
         (void) curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &wait);
-        return wait > 0 ? MIN((uint64_t) wait, (uint64_t) RETRY_AFTER_MAX_SEC) : 0;
+        return wait > 0 ? MIN((uint64_t) wait, max) : 0;
 }
 
 /* --- failures --- */
@@ -485,6 +535,8 @@ static int result_failure(const Transfer *t, const char *name, TransferFault *re
 {
         const char *text = t->error[0] ? t->error : curl_easy_strerror(t->result);
 
+        if (t->is_exchange && t->result == CURLE_OPERATION_TIMEDOUT)
+                return fail(why, -EAGAIN, WHY_NETWORK, "timeout", "%s: %s", name, text);
         switch (t->result) {
         case CURLE_OK:
                 return fail(why, -EAGAIN, WHY_NETWORK, "short-body",

@@ -5,6 +5,7 @@
  * TLS, proxies, the token and how slow is too slow; knows nothing of files, retries or redirects beyond one hop
  * (download.h). */
 
+#include "fetch/fetch.h"
 #include "fetch/origin.h"
 #include "fetch/reply.h"
 
@@ -40,6 +41,10 @@ typedef struct HttpAsk {
         uint64_t first, last;
         const char *if_range; /* NULL: none */
         bool redirected;      /* the URL comes from a server: no user name in it counts */
+        const FetchHttp
+                *exchange; /* instead of a download: one request and its answer, whatever its status; on a
+                                      connection of its own, since libcurl repeats what it sent over one that was
+                                      kept and then turned out to be closed */
 } HttpAsk;
 
 typedef struct Transfer Transfer;
@@ -55,8 +60,8 @@ const Reply *transfer_reply(const Transfer *t);
 int transfer_read(Transfer *t, uint8_t *buf, size_t n, size_t *ret_got, Why *why);
 /* The whole body was read, and it was as long as the head said. */
 bool transfer_is_complete(const Transfer *t);
-/* What the server asked for in Retry-After; 0: nothing. */
-uint64_t transfer_retry_after_sec(const Transfer *t);
+/* What the server asked for in Retry-After, at most max; 0: nothing. */
+uint64_t transfer_retry_after_sec(const Transfer *t, uint64_t max);
 /* Why it is over too early, in a sentence about name. -EAGAIN: another attempt may cure it. */
 typedef enum TransferFault {
         TRANSFER_BROKEN,

@@ -7,6 +7,7 @@
 #include "fetch/serve.h"
 #include "fetch/container.h"
 #include "fetch/esp-image.h"
+#include "fetch/exchange.h"
 #include "fetch/download.h"
 #include "fetch/sandbox.h"
 #include "fetch/signature.h"
@@ -272,6 +273,24 @@ static int on_envelope(Server *s, Request *q, Why *why)
         return send_pack(s, &p, why);
 }
 
+/* --- exchanges --- */
+
+static int on_http(Server *s, Request *q, Why *why)
+{
+        _cleanup_(value_http_done) ValueHttp h = { 0 };
+        _cleanup_(fetch_http_reply_done) FetchHttpReply reply = { 0 };
+        int r;
+
+        if (value_get_http(&q->in, &h) < 0)
+                return malformed(why);
+        r = exchange(s->http, &h.request, &reply, why);
+        if (r < 0)
+                return r;
+        wire_put_u32(q->done, reply.status);
+        wire_put_u64(q->done, reply.retry_after_sec);
+        return send_data(s, reply.body.data, reply.body.size, why);
+}
+
 /* --- the COSI --- */
 
 static int open_origin(Server *s, Location *l, uint64_t expect_size, Origin *ret, Why *why)
@@ -440,7 +459,7 @@ static int (*const handlers[_WIRE_TYPE_MAX])(Server *, Request *, Why *) = {
         [WIRE_COSI_OPEN] = on_cosi_open, [WIRE_COSI_FINISH] = on_cosi_finish,
         [WIRE_MEMBER] = on_member,       [WIRE_SIGNATURE] = on_signature,
         [WIRE_ESP_OPEN] = on_esp_open,   [WIRE_ESP_READ] = on_esp_read,
-        [WIRE_ESP_PE] = on_esp_pe,
+        [WIRE_ESP_PE] = on_esp_pe,       [WIRE_HTTP] = on_http,
 };
 
 static int end_with_failure(Server *s, int r, Why *why)

@@ -98,6 +98,31 @@ static int do_cosi(Client *c, char **arg)
         return 0;
 }
 
+/* METHOD URL BODY HEADERS SECONDS MAX; "-" is none, headers are separated by '|' */
+static int do_http(Client *c, char **arg)
+{
+        _cleanup_(fetch_http_reply_done) FetchHttpReply reply = { 0 };
+        _cleanup_(strv_freep) char **headers = NULL;
+        FetchHttp request = { .url = arg[1],
+                              .method = arg[0],
+                              .body = streq(arg[2], "-") ? NULL : arg[2],
+                              .timeout_sec = strtoull(arg[4], NULL, 0),
+                              .max = strtoul(arg[5], NULL, 0) };
+        char *state = NULL;
+        int r;
+
+        for (char *h = strtok_r(arg[3], "|", &state); h; h = strtok_r(NULL, "|", &state))
+                assert(streq(h, "-") || strv_add(&headers, h) == 0);
+        request.headers = headers;
+        r = fetch_http(c->fetch, &request, &reply, &c->why);
+        if (r >= 0) {
+                assert(reply.body.data && reply.body.data[reply.body.size] == 0);
+                printf("http %u %llu %zu %.200s\n", reply.status, (unsigned long long) reply.retry_after_sec,
+                       reply.body.size, (char *) reply.body.data);
+        }
+        return r;
+}
+
 static int do_finish(Client *c, char **arg _unused_)
 {
         int r = fetch_cosi_finish(c->fetch, &c->why);
@@ -183,7 +208,7 @@ static const struct {
         { "envelope", 1, do_envelope }, { "cosi", 2, do_cosi },           { "finish", 0, do_finish },
         { "member", 5, do_member },     { "signature", 5, do_signature }, { "esp", 4, do_esp },
         { "esp-read", 2, do_esp_read }, { "esp-pe", 1, do_esp_pe },       { "window", 1, do_window },
-        { "sleep", 1, do_sleep },
+        { "sleep", 1, do_sleep },       { "http", 6, do_http },
 };
 
 static bool take_option(Client *c, const char *name, const char *value)

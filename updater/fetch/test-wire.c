@@ -242,6 +242,114 @@ static void test_envelope(void)
         assert(value_get_envelope(&u, &back) == -EBADMSG);
 }
 
+static void test_http_values(void)
+{
+        char *lines[] = { (char *) "fleet-lock-protocol: true", (char *) "X-Y: a: b", NULL };
+        const FetchHttp request = { "https://x/v1", "POST", lines, "{}", 7, 100 };
+        _cleanup_(wire_pack_done) WirePack p = WIRE_PACK_NULL;
+        _cleanup_(value_http_done) ValueHttp back = { 0 };
+        WireUnpack u;
+
+        value_put_http(&p, &request);
+        u = wire_unpack(p.bytes.data, p.bytes.size);
+        assert(value_get_http(&u, &back) == 0 && streq(back.request.url, "https://x/v1") &&
+               streq(back.request.method, "POST") && streq(back.request.body, "{}") &&
+               back.request.timeout_sec == 7 && back.request.max == 100);
+        assert(strv_len(back.request.headers) == 2 && streq(back.request.headers[1], "X-Y: a: b"));
+        for (size_t n = 0; n < p.bytes.size; n++) {
+                _cleanup_(value_http_done) ValueHttp none = { 0 };
+
+                u = wire_unpack(p.bytes.data, n);
+                assert(value_get_http(&u, &none) < 0 && !none.url);
+        }
+}
+
+static void test_http_checks(void)
+{
+        static const struct {
+                const char *url, *method, *header, *body;
+                size_t max;
+                bool good;
+        } table[] = {
+                { "http://x/", "GET", NULL, NULL, 0, true },
+                { "HTTPS://x/?a=b#c", "POST", NULL, "", FETCH_HTTP_MAX, true },
+                { "http://x/", "POST", NULL, NULL, 0, true },
+                { "http://x/", "GET", NULL, "{}", 0, false }, /* nobody reads it */
+                { "http://x/", "PUT", NULL, NULL, 0, false },
+                { "http://x/", "GET", NULL, NULL, FETCH_HTTP_MAX + 1, false },
+                { "file:///etc/shadow", "GET", NULL, NULL, 0, false },
+                { "/etc/shadow", "GET", NULL, NULL, 0, false },
+                { "gopher://x/", "GET", NULL, NULL, 0, false },
+                { "", "GET", NULL, NULL, 0, false },
+                { "http://x/ HTTP/1.1", "GET", NULL, NULL, 0, false },
+                { "http://x/\r\nX: y", "GET", NULL, NULL, 0, false },
+                { "http://x/\xc3\xa4", "GET", NULL, NULL, 0, false },
+                { "http://x/", "GET", "X: y", NULL, 0, true },
+                { "http://x/", "GET", "X: y\r\nZ: 1", NULL, 0, false },
+                { "http://x/", "GET", "X: y\n", NULL, 0, false },
+                { "http://x/", "GET", "X:\ty", NULL, 0, false },
+                { "http://x/", "GET", "X:", NULL, 0, false }, /* libcurl would take one of its own away */
+                { "http://x/", "GET", "X: ", NULL, 0, false },
+                { "http://x/", "GET", "X;", NULL, 0, false },
+                { "http://x/", "GET", ": y", NULL, 0, false },
+                { "http://x/", "GET", "X y: z", NULL, 0, false },
+                { "http://x/", "GET", "content-LENGTH: 0", NULL, 0, false },
+                { "http://x/", "GET", "Host: elsewhere", NULL, 0, false },
+                { "http://x/", "GET", "Transfer-Encoding: chunked", NULL, 0, false },
+                { "http://x/", "GET", "Content-Type: text/plain", NULL, 0, true },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                char *lines[] = { (char *) table[i].header, NULL };
+                const FetchHttp request = { table[i].url, table[i].method, lines, table[i].body, 0,
+                                            table[i].max };
+                _cleanup_(wire_pack_done) WirePack p = WIRE_PACK_NULL;
+                _cleanup_(value_http_done) ValueHttp back = { 0 };
+                WireUnpack u;
+                Why why = { 0 };
+
+                assert((value_check_http(&request, &why) == 0) == table[i].good);
+                assert(table[i].good || (why.kind == WHY_USAGE && streq(why.code, "http-request")));
+                if (!streq(table[i].method, "PUT")) { /* there is no such word on the wire */
+                        value_put_http(&p, &request);
+                        u = wire_unpack(p.bytes.data, p.bytes.size);
+                        assert((value_get_http(&u, &back) == 0) == table[i].good);
+                }
+        }
+}
+
+static void test_http_sizes(void)
+{
+        _cleanup_(free_charp) char *body = malloc(FETCH_HTTP_MAX + 2), *line = malloc(WIRE_STRING_MAX + 2);
+        char *lines[FETCH_HTTP_LINES_MAX + 2] = { 0 };
+        FetchHttp request = { "http://x/", "POST", NULL, body, 0, 0 };
+
+        assert(body && line);
+        memset(body, 'x', FETCH_HTTP_MAX + 1);
+        body[FETCH_HTTP_MAX + 1] = 0;
+        assert(value_check_http(&request, NULL) < 0);
+        body[FETCH_HTTP_MAX] = 0;
+        assert(value_check_http(&request, NULL) == 0);
+        request.headers = lines;
+        for (size_t i = 0; i < FETCH_HTTP_LINES_MAX; i++)
+                lines[i] = (char *) "X: y";
+        assert(value_check_http(&request, NULL) == 0);
+        lines[FETCH_HTTP_LINES_MAX] = (char *) "X: y";
+        assert(value_check_http(&request, NULL) < 0);
+        memset(lines, 0, sizeof(lines));
+        (void) snprintf(line, WIRE_STRING_MAX + 2, "X: %*d", (int) WIRE_STRING_MAX - 3, 1);
+        for (size_t i = 0; i < FETCH_HTTP_HEADERS_MAX / WIRE_STRING_MAX; i++)
+                lines[i] = line;
+        assert(value_check_http(&request, NULL) ==
+               0); /* with the body the largest that fits, and it fits a record */
+        lines[FETCH_HTTP_HEADERS_MAX / WIRE_STRING_MAX] = (char *) "X: y";
+        assert(value_check_http(&request, NULL) < 0);
+        _Static_assert(FETCH_HTTP_MAX + FETCH_HTTP_HEADERS_MAX + 4 * FETCH_HTTP_LINES_MAX + WIRE_STRING_MAX +
+                                       64 <
+                               WIRE_RECORD_MAX,
+                       "the largest request does not fit into a record");
+}
+
 static void test_esp_paths(void)
 {
         static const struct {
@@ -389,6 +497,48 @@ static void test_lies(void)
         }
 }
 
+/* An exchange with 5 bytes of body at most is asked for. */
+static void test_http_lies(void)
+{
+        static const struct {
+                size_t body;
+                uint32_t status;
+                uint64_t retry;
+                bool good;
+        } table[] = {
+                { 0, 200, 0, true },
+                { 5, 999, FETCH_RETRY_AFTER_MAX, true },
+                { 6, 200, 0, false }, /* longer than asked for */
+                { 0, 199, 0, false }, /* no final answer */
+                { 0, 0, 0, false },
+                { 0, 1000, 0, false },
+                { 0, 200, FETCH_RETRY_AFTER_MAX + 1, false }, /* "never come again" */
+        };
+        const FetchHttp request = { .url = "http://x/", .method = "GET", .max = 5 };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                _cleanup_(wire_pack_done) WirePack p = WIRE_PACK_NULL;
+                _cleanup_(fetch_http_reply_done) FetchHttpReply reply = { 0 };
+                Fetch *f = NULL;
+                Why why = { 0 };
+                int pair[2], r;
+
+                make_pair(pair);
+                wire_put_u32(&p, table[i].status);
+                wire_put_u64(&p, table[i].retry);
+                if (table[i].body > 0)
+                        assert(wire_send(pair[0], WIRE_DATA, 0, "abcdefgh", table[i].body, NULL, 0) == 0);
+                assert(wire_send(pair[0], WIRE_DONE, 0, p.bytes.data, p.bytes.size, NULL, 0) == 0);
+                assert(fetch_adopt(NULL, pair[1], &f) == 0);
+                r = fetch_http(f, &request, &reply, &why);
+                assert((r == 0) == table[i].good && (r == 0 || streq(why.code, "fetch-misbehaved")));
+                assert(r < 0 || (reply.status == table[i].status && reply.body.size == table[i].body &&
+                                 reply.body.data && reply.body.data[reply.body.size] == 0));
+                fetch_stop(f);
+                (void) close(pair[0]);
+        }
+}
+
 static int stop_now(void *ctx _unused_)
 {
         return -ECANCELED;
@@ -417,9 +567,13 @@ int main(void)
         test_strings();
         test_failures();
         test_envelope();
+        test_http_values();
+        test_http_checks();
+        test_http_sizes();
         test_esp_paths();
         test_pe();
         test_lies();
+        test_http_lies();
         test_tick_stops();
         return 0;
 }

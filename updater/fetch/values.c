@@ -5,6 +5,7 @@
 #include "image/fat.h"
 
 #include <errno.h>
+#include <strings.h>
 
 /* --- failures --- */
 
@@ -51,6 +52,117 @@ int value_get_why(WireUnpack *u, int *ret, Why *why)
         if (*hint)
                 fail_hint(why, 0, "%s", hint);
         *ret = -(int) number;
+        return 0;
+}
+
+/* --- an HTTP request --- */
+
+void value_http_done(ValueHttp *h)
+{
+        free(h->url);
+        free(h->body);
+        strv_free(h->headers);
+        *h = (ValueHttp){ 0 };
+}
+
+static bool is_printable(const char *s, unsigned char first)
+{
+        for (; *s; s++)
+                if ((unsigned char) *s < first || (unsigned char) *s > 0x7e)
+                        return false;
+        return true;
+}
+
+/* "Name: value", and not one that says where the message ends or who gets it. */
+static bool header_is_good(const char *line)
+{
+        static const char *const framing[] = { "Host",   "Content-Length", "Transfer-Encoding", "Connection",
+                                               "Expect", "Upgrade",        "Trailer",           "TE" };
+        size_t n = strspn(line, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
+
+        if (n == 0 || line[n] != ':' || line[n + 1] != ' ' || line[n + 2 + strspn(line + n + 2, " ")] == 0)
+                return false;
+        for (size_t i = 0; i < ELEMENTSOF(framing); i++)
+                if (strlen(framing[i]) == n && strncasecmp(line, framing[i], n) == 0)
+                        return false;
+        return strlen(line) <= WIRE_STRING_MAX && is_printable(line, 0x20);
+}
+
+static bool headers_are_good(char *const *headers)
+{
+        size_t total = 0, n = 0;
+
+        for (; headers && headers[n]; n++) {
+                if (n == FETCH_HTTP_LINES_MAX || !header_is_good(headers[n]))
+                        return false;
+                total += strlen(headers[n]);
+        }
+        return total <= FETCH_HTTP_HEADERS_MAX;
+}
+
+int value_check_http(const FetchHttp *request, Why *why)
+{
+        const char *url = request->url, *problem = NULL;
+
+        if (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0)
+                problem = "its address is not one of http:// and https://";
+        else if (strlen(url) > WIRE_STRING_MAX || !is_printable(url, 0x21))
+                problem = "its address is too long, or has bytes that no address has";
+        else if (!streq(request->method, "GET") && !streq(request->method, "POST"))
+                problem = "neither GET nor POST";
+        else if (request->body && (streq(request->method, "GET") || strlen(request->body) > FETCH_HTTP_MAX))
+                problem = "its body is too long, or it has one and should not";
+        else if (!headers_are_good(request->headers))
+                problem = "its headers are too long, or not headers";
+        else if (request->max > FETCH_HTTP_MAX)
+                problem = "too long an answer is asked for";
+        return problem ? fail(why, -EINVAL, WHY_USAGE, "http-request", "http request: %s", problem) : 0;
+}
+
+void value_put_http(WirePack *p, const FetchHttp *request)
+{
+        size_t n = strv_len(request->headers);
+
+        wire_put_str(p, request->url);
+        wire_put_u32(p, streq(request->method, "POST"));
+        wire_put_u32(p, (uint32_t) n);
+        for (size_t i = 0; i < n; i++)
+                wire_put_str(p, request->headers[i]);
+        wire_put_str(p, request->body);
+        wire_put_u64(p, request->timeout_sec);
+        wire_put_u64(p, request->max);
+}
+
+static void get_headers(WireUnpack *u, char ***ret)
+{
+        uint32_t n = wire_get_u32(u);
+
+        for (uint32_t i = 0; i < n && !u->failed; i++) {
+                _cleanup_(free_charp) char *line = NULL;
+
+                wire_get_raw(u, WIRE_STRING_MAX, &line);
+                if (i >= FETCH_HTTP_LINES_MAX || !line || strv_add(ret, line) < 0)
+                        u->failed = true;
+        }
+}
+
+int value_get_http(WireUnpack *u, ValueHttp *ret)
+{
+        _cleanup_(value_http_done) ValueHttp h = { 0 };
+
+        wire_get_raw(u, WIRE_STRING_MAX, &h.url);
+        h.request.method = wire_get_u32(u) ? "POST" : "GET";
+        get_headers(u, &h.headers);
+        wire_get_raw(u, FETCH_HTTP_MAX, &h.body);
+        h.request.timeout_sec = wire_get_u64(u);
+        h.request.max = wire_get_u64(u);
+        h.request.url = h.url;
+        h.request.body = h.body;
+        h.request.headers = h.headers;
+        if (!wire_get_end(u) || !h.url || value_check_http(&h.request, NULL) < 0)
+                return -EBADMSG;
+        *ret = h;
+        h = (ValueHttp){ 0 };
         return 0;
 }
 

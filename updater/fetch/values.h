@@ -20,6 +20,19 @@ void value_put_why(WirePack *p, int r, const Why *why);
 /* Fills *why; *ret is the errno of the failure, always negative. */
 int value_get_why(WireUnpack *u, int *ret, Why *why);
 
+/* A request of fetch_http(), owned. */
+typedef struct ValueHttp {
+        FetchHttp request; /* borrows from the rest */
+        char *url, *body;
+        char **headers;
+} ValueHttp;
+
+void value_http_done(ValueHttp *h);
+/* Both processes ask: nothing that is sent may hold a byte that could begin another header or another request. */
+int value_check_http(const FetchHttp *request, Why *why);
+void value_put_http(WirePack *p, const FetchHttp *request);
+int value_get_http(WireUnpack *u, ValueHttp *ret);
+
 void value_put_image(WirePack *p, const CosiImage *image);
 int value_get_image(WireUnpack *u, CosiImage *ret);
 

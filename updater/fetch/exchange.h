@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* One question to a server and its answer, whatever that is: a lock, a health endpoint, a report. Nothing is followed,
+ * repeated or resumed: what becomes of an answer, or of none, is the caller's business. */
+
+#include "fetch/http.h"
+
+/* request is checked already: value_get_http(). */
+int exchange(Http *h, const FetchHttp *request, FetchHttpReply *ret, Why *why);
