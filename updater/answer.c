@@ -14,7 +14,7 @@ static int do_check(Update *u, Why *why)
         int r = update_check(u, why);
 
         if (r < 0)
-                return r;
+                return update_told(u, r, why);
         running = host_running_record(&u->host);
         update_say(u, "%s (serial %" PRIu64 ") %s", u->release.version ? u->release.version : "a release",
                    u->release.serial,
@@ -30,7 +30,7 @@ static int do_stage(Update *u, Why *why)
 
         if (r >= 0)
                 update_say(u, "%s is staged in slot %c", u->host.journal.version, u->host.journal.slot);
-        return r;
+        return update_told(u, r, why);
 }
 
 static void say_finalized(Update *u)
@@ -47,7 +47,7 @@ static int do_finalize(Update *u, Why *why)
 
         if (r >= 0)
                 say_finalized(u);
-        return r;
+        return update_told(u, r, why);
 }
 
 static int do_update(Update *u, Why *why)
@@ -56,7 +56,7 @@ static int do_update(Update *u, Why *why)
 
         if (r >= 0)
                 say_finalized(u);
-        return r;
+        return update_told(u, r, why);
 }
 
 static int do_commit(Update *u, Why *why)
@@ -67,7 +67,12 @@ static int do_commit(Update *u, Why *why)
                 update_say(u, "%s is committed: slot %c is the default",
                            u->host.journal.version ? u->host.journal.version : "the update",
                            u->host.journal.slot);
-        return r;
+        return update_told(u, r, why);
+}
+
+static int do_rollback(Update *u, Why *why)
+{
+        return update_told(u, update_rollback(u, why), why);
 }
 
 AnswerVerb answer_verb(const char *name)
@@ -77,7 +82,7 @@ AnswerVerb answer_verb(const char *name)
                 AnswerVerb verb;
         } verbs[] = {
                 { "check", do_check },   { "stage", do_stage },   { "finalize", do_finalize },
-                { "update", do_update }, { "commit", do_commit }, { "rollback", update_rollback },
+                { "update", do_update }, { "commit", do_commit }, { "rollback", do_rollback },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++)

@@ -99,6 +99,7 @@ int update_record(Update *u, const char *event, Json *more, Why *why)
         if (u->overrode)
                 json_set(e, "overrode", policy_rules_json(u->overrode));
         json_merge(e, more);
+        update_tell(u->env, e);
         return history_append(u->env, e, why);
 }
 

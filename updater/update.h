@@ -103,5 +103,8 @@ int update_fetch(Update *u, Why *why); /* starts gybe-fetch once */
 int update_save(Update *u, Why *why);  /* the journal */
 /* One line of history about this update: event name, and more (may be NULL; borrowed). */
 int update_record(Update *u, const char *event, Json *more, Why *why);
+/* What was recorded, or why a verb was refused, for people who read the system journal (update-tell.c). told() returns r. */
+void update_tell(const Env *env, const Json *event);
+int update_told(const Update *u, int r, const Why *why);
 void update_say(Update *u, const char *fmt, ...) _printf_(2, 3);
 SlotId update_target(const Update *u);
