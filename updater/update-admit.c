@@ -315,7 +315,7 @@ static int judge(Update *u, Why *why)
                 update_say(u, "%s", clock);
         if (u->options.allow_downgrade)
                 flags |= JUDGE_ALLOW_DOWNGRADE;
-        if (u->offer.explicit_ || u->options.version)
+        if ((u->offer.explicit_ || u->options.version) && !u->options.unattended)
                 flags |= JUDGE_EXPLICIT;
         r = release_judge(&u->release, &host, flags, why);
         if (r > 0)

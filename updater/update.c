@@ -95,7 +95,9 @@ int update_record(Update *u, const char *event, Json *more, Why *why)
                 json_set_str(e, "ukiSha256", j->uki_sha256[0] ? j->uki_sha256 : NULL);
         }
         json_set_str(e, "running", u->host.running.known ? slot_name(u->host.running.slot) : "unknown");
-        json_set_u64(e, "uid", getuid());
+        json_set_u64(e, "uid", u->options.requested_by.uid);
+        json_set_str(e, "by", u->options.requested_by.name);
+        json_set_str(e, "how", u->options.requested_by.how);
         if (u->overrode)
                 json_set(e, "overrode", policy_rules_json(u->overrode));
         json_merge(e, more);

@@ -19,8 +19,13 @@ typedef struct UpdateOptions {
         const char *version; /* the version to take; NULL: what the source offers */
         const char *disk_path;
         bool allow_downgrade, no_reboot;
-        bool override;   /* a person passes window, wave, age and hold; goes into history */
-        bool unattended; /* the agent asks: the automation level counts */
+        bool override; /* a person passes window, wave, age and hold; goes into history */
+        bool unattended; /* the agent asks: the automation level counts, and nothing is taken that only a person may name */
+        struct { /* for history; borrowed */
+                uint64_t uid;
+                const char *name; /* NULL unknown */
+                const char *how;  /* "cli", "dbus", "agent", "boot"; NULL: not said */
+        } requested_by;
         void (*progress)(void *ctx, const UpdateProgress *p);
         void (*say)(void *ctx, const char *line); /* a fact worth a line on the terminal */
         void *ctx;
