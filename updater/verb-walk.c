@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 #include <sys/stat.h>
 
 static void on_progress(void *ctx, const UpdateProgress *p)
@@ -36,6 +37,7 @@ int verb_walk(Cli *cli, Why *why)
                 .allow_downgrade = cli->allow_downgrade,
                 .no_reboot = cli->no_reboot,
                 .override = cli->override,
+                .requested_by = { .uid = getuid(), .how = "cli" },
                 .progress = on_progress,
                 .say = on_say,
                 .ctx = cli,

@@ -538,7 +538,7 @@ def command_line(t):
         h = t.host("busy")
         h.path("/run/gybe").mkdir(parents=True, exist_ok=True)
         with open(h.path("/run/gybe/lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.lockf(lock, fcntl.LOCK_EX)
             expect(h, 5, "stage", t.files["3.0.2"])
             expect(h, 0, "status")
 

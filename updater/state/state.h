@@ -270,3 +270,5 @@ int deadline_forget(const Env *env, Why *why);
 /* --- job lock: one job at a time, /run/gybe/lock --- */
 /* An fd to keep, or -EBUSY with WHY_BUSY. */
 int state_lock(const Env *env, Why *why);
+/* Without touching it: 1 somebody holds it (*ret_pid who, 0 not known yet), 0 nobody, negative: cannot be told. */
+int state_lock_held(const Env *env, uint64_t *ret_pid);
