@@ -426,7 +426,8 @@ def _root_stage(folder, root_changes):
         (generators / name).symlink_to("/dev/null")
     in_tree("toolchain", ["systemd-sysusers", f"--root={stage}"], binds=[folder])
     for unit in sorted((stage / "usr/lib/systemd/system").glob("gybe*")):
-        in_tree("toolchain", ["systemctl", f"--root={stage}", "preset", unit.name], binds=[folder])
+        if "[Install]" in unit.read_text():
+            in_tree("toolchain", ["systemctl", f"--root={stage}", "preset", unit.name], binds=[folder])
     _put(stage, {
         "etc/os-release": None,
         "etc/hostname": "lab\n",
