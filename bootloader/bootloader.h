@@ -73,6 +73,52 @@ typedef struct BootImageFile {
         const char *cmdline; /* of PE files, NULL when there is none */
 } BootImageFile;
 
+/* --- the way back --- */
+
+/* What has to hold so that a trial that fails ends in the slot that was left. The names are stable: `gybe status` shows them
+ * (guarantees: [{name, holds, sentence}]) and a policy may require them (require: ["watchdog"]: finalize refuses, exit 3,
+ * while one of them does not hold or is unknown).
+ *
+ *      default          the loader boots the committed entry when nobody says otherwise
+ *      old-entry        the running UKI and its addons are, byte for byte, what was committed
+ *      one-shot         the loader takes a one-shot entry (LoaderFeatures)
+ *      nvram            EFI variables can be written and have room (finalize writes the default once more)
+ *      firmware-return  firmware starts the loader again when the new UKI cannot be started
+ *      new-panic        the new signed command line reboots after a kernel panic (panic=)
+ *      new-initrd       the new signed command line reboots when the initrd fails (rd.shell=0 rd.emergency=reboot)
+ *      panic            the running kernel reboots after a panic (kernel.panic): it is the way back
+ *      watchdog         a hardware watchdog is held
+ *      deadline         a trial boot that nobody commits is ended by systemd (/etc can be written, policy wants it)
+ *
+ * The first six are the boot loader's, the others the walk's (updater/wayback.c). Whatever the policy says, finalize refuses
+ * where old-entry, one-shot or nvram is disproved: there the trial would be final. */
+typedef enum GuaranteeHolds {
+        GUARANTEE_UNKNOWN,
+        GUARANTEE_YES,
+        GUARANTEE_NO,
+        _GUARANTEE_HOLDS_MAX,
+        _GUARANTEE_HOLDS_INVALID = -22,
+} GuaranteeHolds;
+
+const char *guarantee_holds_name(GuaranteeHolds holds); /* "unknown", "yes", "no" */
+
+typedef struct Guarantee {
+        const char *name; /* static */
+        GuaranteeHolds holds;
+        char sentence[256];
+} Guarantee;
+
+#define GUARANTEES_MAX 16u /* there are ten */
+
+typedef struct Guarantees {
+        Guarantee list[GUARANTEES_MAX];
+        size_t n;
+} Guarantees;
+
+void guarantee_add(Guarantees *g, const char *name, GuaranteeHolds holds, const char *fmt, ...)
+        _printf_(4, 5);
+const Guarantee *guarantee_find(const Guarantees *g, const char *name); /* NULL: not in the list */
+
 typedef struct Boot Boot;
 
 typedef struct BootOps {
@@ -111,10 +157,12 @@ typedef struct BootOps {
         /* A UKI (name ignored) or a file of its live addon folder, for reading. entry NULL: the staged names. Returns an fd. */
         int (*open_file)(Boot *b, const char *entry, BootKind kind, const char *name, Why *why);
 
-        /* Proof of the way back: one-shot supported, NVRAM writable (rewrites the default with the same value), old entry's
-         * files have these digests (name -> digest pairs recorded at commit; may be NULL). Fills missing with one sentence for
-         * each guarantee that could not be had and does not refuse by itself. */
-        int (*prove_way_back)(Boot *b, int running_slot, const Json *files, char ***ret_missing, Why *why);
+        /* The guarantees of the way back that are the boot loader's, added to *ret. files: digests recorded at commit; may be
+         * NULL. target: the entry that is going to be tried, NULL: what lies staged. prove: before arming; NVRAM is written
+         * (the default, once more, with its own value), and what would make a failed trial final is an error. Without it
+         * nothing is written, nothing is refused, and only memory can fail. */
+        int (*way_back)(Boot *b, int running_slot, const Json *files, const char *target, bool prove,
+                        Guarantees *ret, Why *why);
 
         /* Copy of the boot intent on the ESP: EFI/gybe/intent.json. A hint only. */
         int (*write_intent)(Boot *b, const char *json, Why *why);

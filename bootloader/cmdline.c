@@ -130,13 +130,31 @@ static void take_other(const char *key, size_t length, const char *value, Cmdlin
         }
 }
 
+static bool is_off(const char *value)
+{
+        return streq(value, "0") || streq(value, "no") || streq(value, "off");
+}
+
+/* As dracut reads them: whole names, the last one counts, a shell unless it is switched off. */
+static void take_initrd(const char *key, size_t length, const char *value, CmdlineArgs *a)
+{
+        if (key_is(key, length, "rd.emergency"))
+                a->rd_reboots = streq(value, "reboot");
+        else if (key_is(key, length, "rd.shell"))
+                a->rd_no_shell = is_off(value);
+        else if (key_is(key, length, "rd.break"))
+                a->rd_break = true;
+        else if (key_is(key, length, "systemd.watchdog_sec"))
+                a->watchdog = *value && !streq(value, "0") && !is_off(value);
+}
+
 static void take_word(const char *word, bool seen[_ARG_MAX], CmdlineArgs *a)
 {
         const char *key = word, *value = strchr(word, '=');
         size_t length = value ? (size_t) (value - word) : strlen(word);
 
         value = value ? value + 1 : "";
-        a->initrd_reboots = a->initrd_reboots || streq(word, "rd.emergency=reboot");
+        take_initrd(key, length, value, a);
         if (length > 3 && strncmp(key, "rd.", 3) == 0) {
                 key += 3;
                 length -= 3;
@@ -167,6 +185,18 @@ int cmdline_parse(const char *text, CmdlineArgs *ret)
                 take_word(*w, seen, &a);
         *ret = a;
         return 0;
+}
+
+bool cmdline_initrd_reboots(const CmdlineArgs *args, const char **ret_missing)
+{
+        const char *missing = args->rd_break       ? "no rd.break"
+                              : !args->rd_no_shell ? "rd.shell=0"
+                              : !args->rd_reboots  ? "rd.emergency=reboot"
+                                                   : NULL;
+
+        if (ret_missing && missing)
+                *ret_missing = missing;
+        return !missing;
 }
 
 int cmdline_slot(const CmdlineArgs *args, const BootSlotIds ids[2])

@@ -18,11 +18,17 @@ typedef struct CmdlineArgs {
         bool ignores_corruption;
         bool first_boot;  /* flatcar.first_boot= or ignition.firstboot: provisioning would run again */
         unsigned n_other; /* everything else */
-        bool panic_reboots, initrd_reboots, panic_stays; /* panic= not 0; a failed initrd reboots; panic=0 */
+        bool panic_reboots, panic_stays; /* panic= not 0; panic=0 */
+        /* What dracut's emergency action does: a shell that waits for somebody unless rd.shell=0, and then a power-off unless
+         * rd.emergency=reboot. */
+        bool rd_no_shell, rd_reboots, rd_break;
+        bool watchdog; /* systemd.watchdog_sec=: held from the initrd's first process on */
 } CmdlineArgs;
 
 /* text may be NULL. Only memory can fail. */
 int cmdline_parse(const char *text, CmdlineArgs *ret);
+/* A failed initrd ends in a reboot. *ret_missing (may be NULL): the argument that it takes, static. */
+bool cmdline_initrd_reboots(const CmdlineArgs *args, const char **ret_missing);
 /* Which slot these arguments lead to; -1: none, unknown, or they contradict each other. */
 int cmdline_slot(const CmdlineArgs *args, const BootSlotIds ids[2]);
 

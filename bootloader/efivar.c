@@ -46,6 +46,20 @@ bool efivars_present(const EfiVars *vars)
         return vars->dir_fd >= 0;
 }
 
+int efivars_room(const EfiVars *vars, uint64_t *ret_free)
+{
+        struct statfs fs;
+
+        if (vars->dir_fd < 0)
+                return -ENOENT;
+        if (faccessat(vars->dir_fd, ".", W_OK, 0) < 0 || fstatfs(vars->dir_fd, &fs) < 0)
+                return -errno;
+        /* efivarfs knows since 6.6, and has the kernel's own reserve taken off already; a folder of files has a disk's room */
+        *ret_free =
+                vars->kernel && fs.f_blocks > 0 ? (uint64_t) fs.f_bavail * (uint64_t) fs.f_bsize : UINT64_MAX;
+        return 0;
+}
+
 static char *variable_file(const char *guid, const char *name)
 {
         return str_printf("%s-%s", name, guid);

@@ -40,6 +40,10 @@ int efivar_get_u8(const EfiVars *vars, const char *guid, const char *name, uint8
 /* Variables of this vendor whose names start with prefix; NULL-terminated. */
 int efivar_list(const EfiVars *vars, const char *guid, const char *prefix, char ***ret);
 
+/* May variables be written, and how many bytes are left? 0 and *ret_free (UINT64_MAX: the kernel does not say), -EROFS,
+ * -EACCES, -ENOENT. Writes nothing. */
+int efivars_room(const EfiVars *vars, uint64_t *ret_free);
+
 /* changes. An equal value is not written again unless force says so (flash wears out; a proof wants the write). */
 int efivar_set(const EfiVars *vars, const char *guid, const char *name, const void *data, size_t size,
                bool force);

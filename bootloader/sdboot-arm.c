@@ -369,7 +369,7 @@ static int arm_firmware(SdBoot *b, const View *v, Why *why)
                 return -ENOMEM;
         r = sd_boot_option(b, dir, true, &number, NULL);
         if (r == 0)
-                return 0; /* prove_way_back() has named it as missing */
+                return 0; /* way_back() has named it as missing */
         if (r > 0)
                 r = sd_order_first(b, number);
         if (r >= 0)

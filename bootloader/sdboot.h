@@ -10,7 +10,7 @@
  *      sdboot-retire.c   retire, condemn: entries out of the loader's sight
  *      sdboot-stage.c    files under inert names
  *      sdboot-check.c    check
- *      sdboot-wayback.c  prove_way_back
+ *      sdboot-wayback.c  way_back
  *      sdboot-publish.c  publish, unpublish, intent
  *      sdboot-arm.c      boot options, arm, disarm
  *      sdboot-commit.c   commit
@@ -125,7 +125,8 @@ int sd_copy_carried(Boot *b, const BootFile *file, Why *why);
 int sd_check(Boot *b, int target_slot, const char *entry, const BootPlan *plan, const char *roothash,
              Why *why);
 int sd_open_file(Boot *boot, const char *entry, BootKind kind, const char *name, Why *why);
-int sd_prove_way_back(Boot *b, int running_slot, const Json *files, char ***ret_missing, Why *why);
+int sd_way_back(Boot *b, int running_slot, const Json *files, const char *target, bool prove, Guarantees *ret,
+                Why *why);
 int sd_write_intent(Boot *b, const char *json, Why *why);
 int sd_remove_intent(Boot *b, Why *why);
 int sd_read_intent(Boot *b, Bytes *ret);

@@ -79,12 +79,37 @@ static void test_parse(void)
 
 static void test_return(void)
 {
+        static const struct {
+                const char *text;
+                const char *missing; /* for a failed initrd to end in a reboot; NULL: nothing */
+                bool watchdog;
+        } cases[] = {
+                { "rd.shell=0 rd.emergency=reboot", NULL, false },
+                { "rd.emergency=reboot rd.shell=no", NULL, false },
+                { "rd.shell=1 rd.shell=off rd.emergency=reboot systemd.watchdog_sec=30", NULL, true },
+                { "rd.emergency=reboot", "rd.shell=0", false }, /* a shell that waits for ever */
+                { "rd.shell=0", "rd.emergency=reboot", false }, /* dracut switches the machine off */
+                { "rd.shell=0 rd.emergency=halt", "rd.emergency=reboot", false },
+                { "rd.shell=0 rd.emergency=reboot rd.shell", "rd.shell=0", false },
+                { "rd.shell=0 rd.emergency=reboot rd.emergency=poweroff", "rd.emergency=reboot", false },
+                { "shell=0 emergency=reboot", "rd.shell=0", false },
+                { "rd.shell=0 rd.emergency=reboot rd.break=mount", "no rd.break", false },
+                { "systemd.watchdog-sec=off", "rd.shell=0", false },
+                { "", "rd.shell=0", false },
+        };
         CmdlineArgs a;
 
-        assert(cmdline_parse("panic=5 rd.emergency=reboot", &a) == 0 && a.panic_reboots && a.initrd_reboots);
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                const char *missing = NULL;
+
+                assert(cmdline_parse(cases[i].text, &a) == 0);
+                assert(cmdline_initrd_reboots(&a, &missing) == !cases[i].missing);
+                assert(streq0(missing, cases[i].missing) && a.watchdog == cases[i].watchdog);
+        }
+        assert(cmdline_parse("panic=5 rd.emergency=reboot", &a) == 0 && a.panic_reboots && a.rd_reboots);
         assert(cmdline_parse("panic=-1", &a) == 0 && a.panic_reboots);
         assert(cmdline_parse("panic=5 panic=0", &a) == 0 && !a.panic_reboots && a.panic_stays);
-        assert(cmdline_parse("panic=0", &a) == 0 && !a.panic_reboots && !a.initrd_reboots);
+        assert(cmdline_parse("panic=0", &a) == 0 && !a.panic_reboots && a.panic_stays);
 }
 
 static void test_names(void)

@@ -151,6 +151,31 @@ static void problems(const Json *list, Str *out)
         }
 }
 
+/* What does not hold of the way back. What is not known yet is worth a line only when a trial is near. */
+static void way_back(const Json *status, Str *out)
+{
+        const char *phase = json_get_str(status, "phase");
+        bool near = streq0(phase, "staged") || streq0(phase, "finalized") || streq0(phase, "probation");
+
+        json_foreach (g, json_get(status, "guarantees")) {
+                const char *holds = json_get_str(g, "holds");
+
+                if (streq0(holds, "no") || (near && streq0(holds, "unknown")))
+                        str_addf(out, " - way back, %s: %s\n", or_dash(json_get_str(g, "name")),
+                                 or_dash(json_get_str(g, "sentence")));
+        }
+        if (!near || json_len(json_get(status, "hangs")) == 0)
+                return;
+        str_add(out, " A hang is ended by");
+        json_foreach (hang, json_get(status, "hangs")) {
+                const char *owner = json_get_str(hang, "owner");
+
+                str_addf(out, "%s %s: %s", hang == json_at(json_get(status, "hangs"), 0) ? "" : ",",
+                         or_dash(json_get_str(hang, "stage")), owner ? owner : "nobody");
+        }
+        str_add(out, "\n");
+}
+
 char *status_picture(const Json *status, bool colour)
 {
         const char *product = json_get_str(status, "product"), *layout = json_get_str(status, "layout");
@@ -166,6 +191,7 @@ char *status_picture(const Json *status, bool colour)
         if (agent)
                 forecast(json_get(status, "next"), &out);
         last_outcome(status, &out);
+        way_back(status, &out);
         problems(json_get(status, "problems"), &out);
         return str_take(&out);
 }

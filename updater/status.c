@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #include "status.h"
+#include "wayback.h"
 #include "base/str.h"
 
 #include <inttypes.h>
@@ -199,6 +200,17 @@ static bool memory_problem(const Host *h, Why *ret)
         return ret->kind != WHY_NONE;
 }
 
+/* The way back as it is now, and who ends a hang in the boot that is ahead. */
+static void add_way_back(Json *j, const Host *h)
+{
+        Guarantees g;
+
+        if (way_back(h, false, &g, NULL) < 0)
+                return; /* no memory, and then json_format() says so */
+        json_set(j, "guarantees", way_back_json(&g));
+        json_set(j, "hangs", way_back_hangs_json(&g));
+}
+
 Json *status_json(const Host *h)
 {
         Why memory;
@@ -227,6 +239,7 @@ Json *status_json(const Host *h)
         json_set_u64(j, "highWaterSerial", h->trust.high_water_serial);
         json_set_str(next, "action", next_action(h));
         json_set(j, "next", next);
+        add_way_back(j, h);
         add_problem(problems, true, &h->config_why);
         add_problem(problems, !h->has_layout, &h->disk_why);
         add_problem(problems, !h->running.known, &h->running_why);

@@ -161,6 +161,33 @@ int deadline_disarm(const Env *env, Why *why)
         return r < 0 ? fail_errno(why, r, WHY_HOST, "deadline: %s/%s", UNIT_DIR, TIMER) : n;
 }
 
+int deadline_possible(const Env *env)
+{
+        static const char *const folders[] = { UNIT_DIR, "/etc/systemd", "/etc" };
+
+        /* the first that is there: what is missing below it can be made */
+        for (size_t i = 0; i < ELEMENTSOF(folders); i++) {
+                _cleanup_(close_fdp) int fd = env_open_dir(env, folders[i]);
+
+                if (fd == -ENOENT)
+                        continue;
+                if (fd < 0)
+                        return fd;
+                return faccessat(fd, ".", W_OK, AT_EACCESS) < 0 ? -errno : 0;
+        }
+        return -ENOENT;
+}
+
+int deadline_armed(const Env *env, const char *roothash)
+{
+        _cleanup_(bytes_done) Bytes b = BYTES_NULL;
+        char hex[65];
+
+        if (hex_normalize(roothash, 64, hex) < 0 || env_read(env, UNIT_DIR "/" TIMER, MARK_MAX, &b) < 0)
+                return 0;
+        return b.data && strstr((char *) b.data, hex) != NULL;
+}
+
 /* The mark was written by the image that did not hold: its text is shown, so it has to be tame. */
 static char *tame(const Bytes *b)
 {

@@ -261,6 +261,10 @@ void slot_record_done(SlotRecord *r);
 int deadline_arm(const Env *env, const char *roothash, uint64_t seconds, Why *why);
 /* At commit, and whenever a transaction closes. 1 there was one, 0 not. The mark stays. */
 int deadline_disarm(const Env *env, Why *why);
+/* Could one be armed? 0, or what stands against it (-EROFS, -EACCES). Writes nothing. */
+int deadline_possible(const Env *env);
+/* 1 the next boot of this root hash has a deadline, 0 not. */
+int deadline_armed(const Env *env, const char *roothash);
 /* 1: the deadline ended a boot of this root hash; *ret_evidence (may be NULL) gets what it saw, printable. 0
  * it did not. */
 int deadline_fired(const Env *env, const char *roothash, char **ret_evidence, Why *why);

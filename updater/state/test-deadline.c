@@ -41,7 +41,11 @@ static void test_arm_and_disarm(const Env *env)
         assert(deadline_disarm(env, NULL) == 0);
         assert(deadline_arm(env, "short", 900, &why) < 0 && why.kind == WHY_HOST);
         assert(deadline_arm(env, HEX_A, 0, NULL) < 0 && !there(env, UNITS "gybe-deadline.timer"));
+        assert(deadline_possible(env) == -ENOENT); /* no /etc at all */
+        assert(deadline_armed(env, HEX_A) == 0);
         assert(deadline_arm(env, HEX_A, 900, NULL) >= 0);
+        assert(deadline_possible(env) == 0 && deadline_armed(env, HEX_A) == 1);
+        assert(deadline_armed(env, HEX_B) == 0 && deadline_armed(env, "") == 0);
         timer = get(env, UNITS "gybe-deadline.timer");
         service = get(env, UNITS "gybe-deadline.service");
         assert(strstr(timer, "\nConditionKernelCommandLine=|usrhash=" HEX_A "\n") &&
