@@ -30,6 +30,7 @@ typedef enum AgentChange {
         AGENT_CHANGED_PROGRESS = 1 << 1, /* of the running job; at most about two a second */
         AGENT_CHANGED_NEXT = 1 << 2,     /* next action, its time or its reason */
         AGENT_CHANGED_JOB = 1 << 3,      /* a job began or ended */
+        AGENT_CHANGED_POLICY = 1 << 4,   /* rules were read anew (agent_reload()) */
 } AgentChange;
 
 /* How jobs are run: as units, as detached children, or by a test. */
