@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #define PROGRESS_EVERY_MS 500u
+#define SAID_MAX          64u    /* a verb says a handful */
 #define LOCK_PATIENCE_MS  10000u /* a gybe verb that looks or writes down an answer */
 #define VERDICT_PATIENCE_MS                                                                                  \
         300000u /* the verdict about a boot must not fail because somebody looks; below the deadline */
@@ -34,6 +35,7 @@ typedef struct Worker {
         Job job;
         JobProgress progress;
         uint64_t told_ms;
+        Json *said; /* the lines a terminal would have shown, for whoever asked over the bus */
         char fresh_id[JOB_ID_SIZE];
 } Worker;
 
@@ -81,9 +83,13 @@ static void on_progress(void *ctx, const UpdateProgress *p)
                 tell_progress(w, p->what);
 }
 
-static void on_say(void *ctx _unused_, const char *line)
+static void on_say(void *ctx, const char *line)
 {
+        Worker *w = ctx;
+
         log_notice("%s", line);
+        if (json_len(w->said) < SAID_MAX)
+                json_add_str(w->said, line);
 }
 
 static void tell_failure(const Why *why, int r)
@@ -217,6 +223,8 @@ static int perform(Worker *w, Update *u, Json **ret_answer, int *ret_exit)
         *ret_exit = r < 0 ? why_exit_code(&why) : 0;
         if (r < 0)
                 tell_failure(&why, r);
+        if (answer_reboot_text(u))
+                json_add_str(w->said, answer_reboot_text(u));
         /* How things are is known before the machine may go down. */
         if (save_status(w, &late) < 0)
                 log_warning("%s", late.text);
@@ -266,6 +274,7 @@ static int run_job(Worker *w)
                 answer = answer_error(&why, r);
                 code = why_exit_code(&why);
         }
+        json_set(answer, "said", json_ref(w->said));
         /* The last thing, and still under the lock: whoever sees it free finds the answer. */
         r = job_result_save(&w->env, w->id, answer, code);
         if (r < 0)
@@ -334,7 +343,7 @@ static int parse(int argc, char *argv[], Worker *w, Why *why)
 
 int main(int argc, char *argv[])
 {
-        Worker w = { .env = ENV_NULL };
+        Worker w = { .env = ENV_NULL, .said = json_new_array() };
         Why why = { 0 };
         int r, code;
 
@@ -351,6 +360,7 @@ int main(int argc, char *argv[])
                 code = why_exit_code(&why);
         } else
                 code = run_job(&w);
+        json_unref(w.said);
         job_done(&w.job);
         env_done(&w.env);
         return code;
