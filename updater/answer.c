@@ -91,6 +91,22 @@ AnswerVerb answer_verb(const char *name)
         return NULL;
 }
 
+/* What the source offers, so that whoever asked can ask the rules about it, and recognise it in quarantine. */
+static Json *offer_json(const Release *rel)
+{
+        Json *o = json_new_object();
+
+        json_set_str(o, "version", rel->version);
+        json_set_u64(o, "serial", rel->serial);
+        if (rel->issued > 0)
+                json_set_time(o, "issued", rel->issued);
+        json_set_str(o, "roothash", rel->usr.roothash);
+        for (size_t i = 0; i < rel->n_boot; i++)
+                if (rel->boot[i].kind == BOOT_UKI)
+                        json_set_str(o, "ukiSha256", rel->boot[i].sha256);
+        return o;
+}
+
 Json *answer_result(const Update *u, const char *verb)
 {
         const Journal *j = &u->host.journal;
@@ -108,6 +124,8 @@ Json *answer_result(const Update *u, const char *verb)
                 json_set_str(out, "outcome", outcome_name(j->outcome));
         if (j->reason != REASON_NONE)
                 json_set_str(out, "reason", reason_name(j->reason));
+        if (u->has_release && streq(verb, "check"))
+                json_set(out, "offer", offer_json(&u->release));
         json_set_bool(out, "rebootDue", u->reboot_due);
         if (u->progress.total > 0) {
                 Json *b = json_new_object();

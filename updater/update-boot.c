@@ -140,6 +140,7 @@ static int launch(Update *u, const BootPlan *plan, Why *why)
                 return r;
         j->phase = PHASE_FINALIZED;
         j->armed = false;
+        j->no_reboot = u->options.no_reboot;
         if ((r = update_save(u, why)) < 0 || (r = ops->arm(boot, j->entry, why)) < 0)
                 return r;
         j->armed = true;
@@ -330,6 +331,7 @@ static int give_up_trial(Update *u, Why *why)
         int r;
 
         j->reason = REASON_OPERATOR;
+        j->no_reboot = u->options.no_reboot;
         if ((r = update_save(u, why)) < 0 || (r = update_record(u, "rollback-asked", NULL, why)) < 0)
                 return r;
         u->reboot_due = true;

@@ -25,7 +25,7 @@ static const struct {
         const char *name;
         unsigned takes;
 } verbs[] = {
-        { "check", TAKES_RELEASE },
+        { "check", TAKES_RELEASE | TAKES_DOORS },
         { "stage", TAKES_RELEASE | TAKES_DOORS },
         { "finalize", TAKES_REBOOT | TAKES_DOORS },
         { "update", TAKES_RELEASE | TAKES_REBOOT | TAKES_DOORS },

@@ -146,6 +146,7 @@ static void parse_target(Fields *f, Journal *j)
         field_u64(f, "hashSize", &j->hash_size);
         field_bool(f, "slotDirty", &j->slot_dirty);
         field_bool(f, "rollback", &j->rollback);
+        field_bool(f, "noReboot", &j->no_reboot);
         parse_files(f, j);
         field_file_name(f, "entry", &j->entry);
         field_unsigned(f, "attempt", &j->attempt);
@@ -226,6 +227,7 @@ static void format_target(Json *doc, const Journal *j)
         member_u64(doc, "hashSize", j->hash_size, j->hash_size > 0);
         member_bool(doc, "slotDirty", j->slot_dirty);
         member_bool(doc, "rollback", j->rollback);
+        member_bool(doc, "noReboot", j->no_reboot);
         format_files(doc, j);
         member_text(doc, "entry", j->entry);
         member_u64(doc, "attempt", j->attempt, j->attempt > 0);

@@ -87,6 +87,7 @@ typedef struct Journal {
         uint64_t data_size, hash_size;
         bool slot_dirty; /* the spare slot's partitions were touched and not (yet) verified: unusable */
         bool rollback;   /* this transaction returns to a slot that was committed before */
+        bool no_reboot;  /* --no-reboot: the reboot that is due is somebody else's to ask for */
         JournalFile *files;
         size_t n_files;
         char *entry;       /* final entry name, from finalize on */
