@@ -99,15 +99,31 @@ void policy_ask(const Policy *p, PolicyDoor door, const PolicySubject *s, uint64
                 v.until = all_go(p, door, s, now);
                 n = strlen(v.because);
                 if (v.until != worst.opens && v.until != UINT64_MAX &&
-                    n + TIME_TEXT_SIZE + 32 < sizeof(v.because)) {
+                    n + TIME_TEXT_SIZE + 40 < sizeof(v.because)) {
                         char text[TIME_TEXT_SIZE];
 
                         format_time(v.until, text);
-                        (void) snprintf(v.because + n, sizeof(v.because) - n, "; with the other rules, %s",
-                                        text);
+                        (void) snprintf(v.because + n, sizeof(v.because) - n,
+                                        "; with the other rules that is %s", text);
                 }
         }
         *ret = v;
+}
+
+uint64_t policy_next_change(const Policy *p, const PolicySubject *s, uint64_t now)
+{
+        uint64_t next = UINT64_MAX;
+
+        for (PolicyRule rule = 0; rule < _POLICY_RULE_MAX; rule++)
+                for (PolicyDoor door = 0; door < _POLICY_DOOR_MAX; door++) {
+                        RuleState st;
+
+                        if (!counts(rule, door, s))
+                                continue;
+                        rule_ask(p, rule, door, s, now, &st);
+                        next = MIN(next, st.changes);
+                }
+        return next;
 }
 
 /* Would one word of a person be enough? */

@@ -7,14 +7,13 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "policy/load.h"
 #include "policy/zone.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#define POLICY_FILE_MAX                                                                                      \
-        (256u * 1024u)              /* hand-written rules; windows and skip lists of a fleet fit many times */
 #define ZONE_FILE_MAX (64u * 1024u) /* the fattest one of tzdata has 4 KiB */
 #define ZONE_FOLDER   "/usr/share/zoneinfo/"
 
@@ -87,34 +86,54 @@ static int load_file(const Env *env, const char *path, Policy *p, Why *why)
         return note_broken(p, &said, why);
 }
 
-static int load_folder(const Env *env, const char *folder, Policy *p, Why *why)
+/* text instead of the operator's file, at its place in the order. */
+static int load_text(const char *text, Policy *p, Why *why)
+{
+        Why said = { 0 };
+        int r = policy_parse(text, strlen(text), POLICY_OPERATOR_FILE, p, &said);
+
+        return r >= 0 || r == -ENOMEM ? r : note_broken(p, &said, why);
+}
+
+/* Sorted; untouched when there is no such folder. */
+static int list_folder(const Env *env, const char *folder, char ***ret)
 {
         _cleanup_(close_fdp) int fd = env_open_dir(env, folder);
+
+        if (fd == -ENOENT)
+                return 0;
+        return fd < 0 ? fd : dir_list(fd, ".", ret);
+}
+
+static int load_folder(const Env *env, const char *folder, const char *operator_text, Policy *p, Why *why)
+{
+        const char *text = streq(folder, POLICY_OPERATOR_DIR) ? operator_text : NULL;
         _cleanup_(strv_freep) char **names = NULL;
         Why said = { 0 };
         int r;
 
-        if (fd == -ENOENT)
-                return 0;
-        r = fd < 0 ? fd : dir_list(fd, ".", &names);
+        r = list_folder(env, folder, &names);
         if (r == -ENOMEM)
                 return r;
         if (r < 0) {
                 (void) fail_errno(&said, r, WHY_HOST, "%s", folder);
-                return note_broken(p, &said, why);
+                r = note_broken(p, &said, why);
         }
-        for (char **n = names; *n; n++) {
+        for (char **n = names; r >= 0 && n && *n; n++) {
                 _cleanup_(free_charp) char *path = str_printf("%s/%s", folder, *n);
 
                 if (!path)
                         return -ENOMEM;
-                if (!str_ends(*n, ".json"))
-                        continue;
-                r = load_file(env, path, p, why);
-                if (r < 0)
-                        return r;
+                if (text && strcmp(*n, POLICY_OPERATOR_NAME) >= 0) {
+                        r = load_text(text, p, why);
+                        text = NULL;
+                        if (r < 0 || streq(*n, POLICY_OPERATOR_NAME))
+                                continue;
+                }
+                if (str_ends(*n, ".json"))
+                        r = load_file(env, path, p, why);
         }
-        return 0;
+        return r >= 0 && text ? load_text(text, p, why) : r;
 }
 
 /* --- zones --- */
@@ -208,7 +227,7 @@ static int check_whole(Policy *p, Why *why)
         return said.kind == WHY_NONE ? 0 : note_broken(p, &said, why);
 }
 
-int policy_load(const Env *env, Policy *ret, Why *why)
+int policy_load_with(const Env *env, const char *operator_text, Policy *ret, Why *why)
 {
         static const char *const folders[] = { "/usr/lib/gybe/policy.d", POLICY_OPERATOR_DIR,
                                                "/run/gybe/policy.d" };
@@ -216,7 +235,7 @@ int policy_load(const Env *env, Policy *ret, Why *why)
         int r;
 
         for (size_t i = 0; i < ELEMENTSOF(folders); i++) {
-                r = load_folder(env, folders[i], &p, why);
+                r = load_folder(env, folders[i], operator_text, &p, why);
                 if (r < 0)
                         return r;
         }
@@ -225,4 +244,23 @@ int policy_load(const Env *env, Policy *ret, Why *why)
         *ret = p;
         p = (Policy){ 0 };
         return 0;
+}
+
+int policy_load(const Env *env, Policy *ret, Why *why)
+{
+        return policy_load_with(env, NULL, ret, why);
+}
+
+int policy_machine_id(const Env *env, char **ret)
+{
+        _cleanup_(free_charp) char *line = NULL;
+        char id[33];
+        int r = env_read_line(env, "/etc/machine-id", &line);
+
+        *ret = NULL;
+        /* "uninitialized" and an empty file (machine-id(5)) are no identity */
+        if (r < 0 || hex_normalize(line, 32, id) < 0)
+                return r == -ENOMEM ? r : 0;
+        *ret = strdup(id);
+        return *ret ? 0 : -ENOMEM;
 }

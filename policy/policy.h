@@ -182,6 +182,9 @@ int policy_parse(const void *data, size_t size, const char *what, Policy *policy
  * out, and remembered in ->broken; negative is only a machine without memory. */
 int policy_load(const Env *env, Policy *ret, Why *why);
 
+/* The host's identity in a rollout, /etc/machine-id: 32 hex digits, or NULL where there is none. */
+int policy_machine_id(const Env *env, char **ret);
+
 /* --- questions: pure --- */
 
 const char *policy_door_name(PolicyDoor door);
@@ -200,5 +203,42 @@ void policy_ask(const Policy *policy, PolicyDoor door, const PolicySubject *subj
  * gets the rules that the subject's override passed added. */
 int policy_require(const Policy *policy, PolicyDoor door, const PolicySubject *subject, uint64_t now,
                    unsigned *overrode, Why *why);
+/* The next instant at which some rule says something else about this subject by itself; UINT64_MAX: none. */
+uint64_t policy_next_change(const Policy *policy, const PolicySubject *subject, uint64_t now);
 /* Names of the rules in such a set, for the record. */
 Json *policy_rules_json(unsigned rules);
+
+/* The document "gybe.policy/1": each rule's verdict now with its value, file and next change; the three doors; every field
+ * with its file. NULL: no memory. */
+Json *policy_explain(const Policy *policy, const PolicySubject *subject, uint64_t now);
+/* The same for a terminal of 80 columns. */
+char *policy_explain_text(const Json *explanation);
+
+/* --- changes: the operator's drop-in --- */
+
+typedef enum PolicyVerb {
+        POLICY_PIN,
+        POLICY_UNPIN,
+        POLICY_HOLD,
+        POLICY_UNHOLD,
+        POLICY_SKIP,
+        POLICY_UNSKIP,
+        _POLICY_VERB_MAX,
+        _POLICY_VERB_INVALID = -22,
+} PolicyVerb;
+
+const char *policy_verb_name(PolicyVerb verb);
+PolicyVerb policy_verb_from_name(const char *name);
+
+/* Strings are borrowed. */
+typedef struct PolicyChange {
+        PolicyVerb verb;
+        const char *version;     /* pin, skip, unskip */
+        uint64_t until;          /* hold; UINT64_MAX: until somebody says otherwise */
+        const char *reason, *by; /* hold; may be NULL */
+} PolicyChange;
+
+/* Writes POLICY_OPERATOR_DIR/POLICY_OPERATOR_NAME by atomic replace, so that with all other files the host does what was said.
+ * 1 written, 0 it was so already. -EPERM with WHY_POLICY ("overruled") when a file that is read later says otherwise; -EINVAL
+ * for a file of ours that cannot be read. What the file said otherwise stays, comments do not. */
+int policy_edit(const Env *env, const PolicyChange *change, Why *why);

@@ -9,7 +9,7 @@
 #include "control/progress.h"
 
 typedef struct Cli {
-        const char *root, *disk, *version, *verb;
+        const char *root, *disk, *version, *at, *verb;
         char **args; /* behind the verb */
         int n_args;
         bool json, quiet, no_progress, no_reboot, allow_downgrade, override, all, asked_version;
@@ -23,5 +23,6 @@ int cli_print(Cli *cli, const Json *j);
 
 int verb_status(Cli *cli, Why *why);
 int verb_walk(Cli *cli, Why *why); /* check, stage, finalize, update, commit, rollback */
+int verb_policy(Cli *cli, Why *why);
 int verb_history(Cli *cli, Why *why);
 int verb_quarantine(Cli *cli, Why *why);

@@ -62,19 +62,6 @@ static bool clock_synchronised(const Env *env)
         return !env_is_real(env) || (adjtimex(&t) >= 0 && !(t.status & STA_UNSYNC));
 }
 
-/* "uninitialized" and an empty file (machine-id(5)) are no identity. */
-static int read_machine_id(Host *h)
-{
-        _cleanup_(free_charp) char *line = NULL;
-        char id[33];
-        int r = env_read_line(h->env, "/etc/machine-id", &line);
-
-        if (r < 0 || hex_normalize(line, 32, id) < 0)
-                return r == -ENOMEM ? r : 0;
-        h->machine_id = strdup(id);
-        return h->machine_id ? 0 : -ENOMEM;
-}
-
 static int read_os(Host *h)
 {
         _cleanup_(bytes_done) Bytes b = BYTES_NULL;
@@ -87,7 +74,7 @@ static int read_os(Host *h)
         r = env_read_line(h->env, "/proc/sys/kernel/random/boot_id", &h->boot_id);
         if (r == -ENOMEM)
                 return r;
-        return read_machine_id(h);
+        return policy_machine_id(h->env, &h->machine_id);
 }
 
 /* Disk first, then layout, then who runs; each needs the one before. */

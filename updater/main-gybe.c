@@ -24,6 +24,7 @@ static const char usage_text[] =
         "  commit                       judge a slot on trial: keep it, or go back\n"
         "  rollback [--no-reboot]       return to the other slot, or take a finalize back\n"
         "  quarantine [list | clear ID | clear --all]\n"
+        "  policy explain [--at TIME]   what each rule says, since which file, and when that changes\n"
         "  history                      what happened, with the chain checked\n"
         "\n"
         "  --allow-downgrade            accept a release below this host's floor (recorded)\n"
@@ -61,7 +62,7 @@ static int dispatch(Cli *cli, Why *why)
                 { "history", 0, verb_history }, { "check", 1, verb_walk },
                 { "stage", 1, verb_walk },      { "finalize", 0, verb_walk },
                 { "update", 1, verb_walk },     { "commit", 0, verb_walk },
-                { "rollback", 0, verb_walk },
+                { "rollback", 0, verb_walk },   { "policy", 1, verb_policy },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
@@ -88,7 +89,8 @@ enum {
         OPT_VERSION,
         OPT_NO_REBOOT,
         OPT_DOWNGRADE,
-        OPT_OVERRIDE
+        OPT_OVERRIDE,
+        OPT_AT
 };
 
 /* 0 go on, 1 done (help), negative: usage */
@@ -105,6 +107,7 @@ static int parse(int argc, char *argv[], Cli *cli, Why *why)
                 { "no-reboot", no_argument, NULL, OPT_NO_REBOOT },
                 { "allow-downgrade", no_argument, NULL, OPT_DOWNGRADE },
                 { "override", no_argument, NULL, OPT_OVERRIDE },
+                { "at", required_argument, NULL, OPT_AT },
                 { "help", no_argument, NULL, 'h' },
                 { 0 },
         };
@@ -143,6 +146,9 @@ static int parse(int argc, char *argv[], Cli *cli, Why *why)
                         break;
                 case OPT_OVERRIDE:
                         cli->override = true;
+                        break;
+                case OPT_AT:
+                        cli->at = optarg;
                         break;
                 case OPT_VERSION:
                         /* "--version V" of stage and update, "--version" alone as everywhere */

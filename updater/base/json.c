@@ -410,6 +410,11 @@ Json *json_new_str(const char *value)
         return json_object_new_string(value);
 }
 
+Json *json_new_u64(uint64_t value)
+{
+        return value > INT64_MAX ? json_object_new_uint64(value) : json_object_new_int64((int64_t) value);
+}
+
 void json_set(Json *object, const char *key, Json *value)
 {
         if (object && value && json_object_object_add(object, key, value) >= 0)
@@ -431,8 +436,7 @@ void json_set_null(Json *object, const char *key)
 
 void json_set_u64(Json *object, const char *key, uint64_t value)
 {
-        json_set(object, key,
-                 value > INT64_MAX ? json_object_new_uint64(value) : json_object_new_int64((int64_t) value));
+        json_set(object, key, json_new_u64(value));
 }
 
 void json_set_bool(Json *object, const char *key, bool value)
@@ -462,8 +466,7 @@ void json_add_str(Json *array, const char *value)
 
 void json_add_u64(Json *array, uint64_t value)
 {
-        json_add(array,
-                 value > INT64_MAX ? json_object_new_uint64(value) : json_object_new_int64((int64_t) value));
+        json_add(array, json_new_u64(value));
 }
 
 void json_remove(Json *object, const char *key)

@@ -65,6 +65,7 @@ void json_add(Json *array, Json *value);
 void json_add_str(Json *array, const char *value);
 void json_add_u64(Json *array, uint64_t value);
 Json *json_new_str(const char *value);
+Json *json_new_u64(uint64_t value);
 void json_remove(Json *object, const char *key);
 /* object member as mutable, created as {} when absent */
 Json *json_sub(Json *object, const char *key);
