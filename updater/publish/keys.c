@@ -158,6 +158,7 @@ static int put_signature(Envelope *e, const Key *key, Bytes *sig, Why *why)
                 return fail(why, -EFBIG, WHY_USAGE, "too-many-signatures", "there are already %u signatures",
                             ENVELOPE_SIGNATURES_MAX);
         bytes_move(&slot->sig, sig);
+        slot->as_read = json_unref(slot->as_read);
         (void) snprintf(slot->keyid, sizeof(slot->keyid), "%s", keyid);
         (void) snprintf(slot->alg, sizeof(slot->alg), "%s", key_alg_name(key_alg(key)));
         if (slot == &e->signatures[e->n_signatures])

@@ -19,8 +19,11 @@ static int malformed(Why *why, const char *what, const char *reason)
 void envelope_done(Envelope *e)
 {
         bytes_done(&e->payload);
-        for (size_t i = 0; i < e->n_signatures; i++)
+        for (size_t i = 0; i < e->n_signatures; i++) {
                 bytes_done(&e->signatures[i].sig);
+                json_unref(e->signatures[i].as_read);
+        }
+        json_unref(e->unknown);
         *e = (Envelope){ 0 };
 }
 
@@ -94,6 +97,7 @@ static int parse_signature(const Json *j, const char *what, EnvelopeSignature *r
                 return malformed(why, what, "sig of a signature is not base64");
         if (s.sig.size > SIGNATURE_MAX) /* of no algorithm we know: it cannot verify */
                 bytes_done(&s.sig);
+        s.as_read = json_ref(j);
         *ret = s;
         return 0;
 }
@@ -147,6 +151,10 @@ int envelope_parse(const void *data, size_t size, const char *what, Envelope *re
         r = parse_signatures(json_get(json, "signatures"), what, &e, why);
         if (r < 0)
                 return r;
+        json_remove(json, "payloadType");
+        json_remove(json, "payload");
+        json_remove(json, "signatures");
+        e.unknown = TAKE(json);
         *ret = e;
         e = (Envelope){ 0 };
         return 0;
@@ -164,6 +172,27 @@ static int set_base64(Json *object, const char *key, const Bytes *b)
         return 0;
 }
 
+static int format_signature(const EnvelopeSignature *s, Json **ret)
+{
+        Json *item;
+        int r;
+
+        if (s->as_read) {
+                *ret = json_ref(s->as_read);
+                return 0;
+        }
+        item = json_new_object();
+        json_set_str(item, "keyid", s->keyid);
+        json_set_str(item, "alg", s->alg);
+        r = set_base64(item, "sig", &s->sig);
+        if (r < 0) {
+                json_unref(item);
+                return r;
+        }
+        *ret = item;
+        return 0;
+}
+
 int envelope_format(const Envelope *e, char **ret)
 {
         _cleanup_(json_unrefp) Json *json = json_new_object();
@@ -176,14 +205,13 @@ int envelope_format(const Envelope *e, char **ret)
         json_set(json, "signatures", json_new_array());
         list = (Json *) json_get(json, "signatures");
         for (size_t i = 0; i < e->n_signatures && r >= 0; i++) {
-                const EnvelopeSignature *s = &e->signatures[i];
-                Json *item = json_new_object();
+                Json *item = NULL;
 
-                json_set_str(item, "keyid", s->keyid);
-                json_set_str(item, "alg", s->alg);
-                r = set_base64(item, "sig", &s->sig);
+                r = format_signature(&e->signatures[i], &item);
                 json_add(list, item);
         }
+        if (e->unknown)
+                json_merge(json, e->unknown);
         if (r < 0)
                 return r;
         text = json_len(list) == e->n_signatures ? json_format(json, true) : NULL;

@@ -24,6 +24,7 @@ typedef struct EnvelopeSignature {
         char keyid[KEYID_SIZE]; /* lower-case hex */
         char alg[ALG_SIZE];
         Bytes sig;
+        Json *as_read; /* rewritten as it was found; NULL in a new one, and in one that came as records */
 } EnvelopeSignature;
 
 typedef struct Envelope {
@@ -31,6 +32,7 @@ typedef struct Envelope {
         Bytes payload;
         size_t n_signatures;
         EnvelopeSignature signatures[ENVELOPE_SIGNATURES_MAX];
+        Json *unknown; /* the document as read, without what is above; may be NULL */
 } Envelope;
 
 /* JSON bytes -> Envelope. Refuses: too large, malformed, wrong types, more than 16 signatures, the same keyid twice.
@@ -40,7 +42,7 @@ int envelope_parse(const void *data, size_t size, const char *what, Envelope *re
 int envelope_check(const Envelope *e, const char *what, Why *why);
 void envelope_done(Envelope *e);
 void envelope_move(Envelope *dst, Envelope *src);
-/* Envelope -> JSON text (file content, ends with a newline). */
+/* Envelope -> JSON text (file content, ends with a newline). Members that this version does not know are kept. */
 int envelope_format(const Envelope *e, char **ret);
 /* "DSSEv1" SP len SP type SP len SP payload */
 int envelope_pae(const char *type, const void *payload, size_t size, Bytes *ret);
