@@ -169,7 +169,12 @@ const char *answer_reboot_text(const Update *u)
 static int reboot_by_program(Why *why)
 {
         char *const argv[] = { (char *) "/usr/bin/systemctl", (char *) "reboot", NULL };
-        RunOptions o = { .exe_fd = -1, .cwd_fd = -1, .timeout_sec = 60, .output_max = 512 };
+        /* a whole reboot: only firmware and boot loader try the new slot */
+        char *const environ_kept[] = { (char *) "PATH=/usr/bin:/bin", (char *) "SYSTEMCTL_SKIP_AUTO_KEXEC=1",
+                                       (char *) "SYSTEMCTL_SKIP_AUTO_SOFT_REBOOT=1", NULL };
+        RunOptions o = {
+                .exe_fd = -1, .cwd_fd = -1, .environ = environ_kept, .timeout_sec = 60, .output_max = 512
+        };
         _cleanup_(run_result_done) RunResult result = { 0 };
         int r;
 
