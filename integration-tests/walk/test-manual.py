@@ -1,0 +1,138 @@
+#!/usr/bin/env -S /usr/bin/python3 -B
+# SPDX-License-Identifier: MIT
+"""The manual against the programs: pages without a complaint of their readers, every verb and option that the help names, every
+member of every document that is printed. (The tables are held to the program by test-manual.)"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+from sandbox import SOURCE, Host, build, gybe, image, keygen, program, release_tool, sign
+
+PAGES = sorted((SOURCE / "units/man").iterdir())
+passed = failed = 0
+
+
+def page(name):
+    return (SOURCE / "units/man" / name).read_text().replace("\\-", "-").replace("\\(dq", '"').replace("\\ ", " ")
+
+
+def case(f):
+    global passed, failed
+    try:
+        f()
+        print("ok", f.__doc__, flush=True)
+        passed += 1
+    except (AssertionError, RuntimeError) as e:
+        at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
+        print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {e}", flush=True)
+        failed += 1
+
+
+@case
+def _():
+    """groff and, where it is there, mandoc read every page without a word"""
+    readers = [["groff", "-t", "-man", "-ww", "-z", "-Tutf8", "-Kutf8"], ["mandoc", "-Tlint", "-Wwarning"]]
+    if shutil.which("preconv") is None:
+        readers[0].remove("-Kutf8")
+    for reader in readers:
+        if not shutil.which(reader[0]):
+            print(f"   skipped: no {reader[0]} here")
+            continue
+        for p in PAGES:
+            r = subprocess.run([*reader, p], capture_output=True, text=True)
+            said = "\n".join(line for line in (r.stdout + r.stderr).splitlines() if "STYLE" not in line)
+            assert r.returncode in (0, 1) and not said, f"{p.name}: {said}"
+
+
+def options_of(text):
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+
+
+def missing(words, text):
+    return sorted(w for w in words if not re.search(rf"(?<![\w-]){re.escape(w)}(?![\w-])", text))
+
+
+@case
+def _():
+    """gybe: verbs and options"""
+    help_text = subprocess.run([program("gybe"), "--help"], capture_output=True, text=True).stdout
+    verbs = set(re.findall(r"^ {2,4}([a-z]+)\b", help_text, re.M))
+    assert {"status", "update", "rollback"} <= verbs, verbs
+    text = page("gybe.1")
+    assert not missing(verbs | options_of(help_text), text), missing(verbs | options_of(help_text), text)
+
+
+@case
+def _():
+    """gybe-release: verbs and their options"""
+    help_text = subprocess.run([program("gybe-release"), "--help"], capture_output=True, text=True).stdout
+    verbs = re.findall(r"^  ([a-z]+) {2,}", help_text, re.M)
+    assert len(verbs) >= 8, verbs
+    text = page("gybe-release.1")
+    words = set(verbs) | options_of(help_text)
+    for v in verbs:
+        words |= options_of(subprocess.run([program("gybe-release"), v, "--help"], capture_output=True, text=True).stdout)
+    assert not missing(words, text), missing(words, text)
+
+
+def keys(document, skip=()):
+    """All member names, at any depth, but those below members whose names are data."""
+    if isinstance(document, list):
+        return set().union(*(keys(d, skip) for d in document), set())
+    if not isinstance(document, dict):
+        return set()
+    out = set(document)
+    for name, value in document.items():
+        out |= set() if name in skip else keys(value, skip)
+    return out
+
+
+@case
+def _():
+    """the documents that gybe prints: every member is in the manual"""
+    text = page("gybe.1") + page("gybe-policy.5") + page("gybe.json.5")
+    with tempfile.TemporaryDirectory(prefix="gybe-manual-") as tmp:
+        work = Path(tmp)
+        key, feed = keygen(work / "keys"), work / "feed"
+        feed.mkdir()
+        v1, v2 = image(work / "1", "3.0.1"), image(work / "2", "3.0.2")
+        cosi = build(v2, work / "acl-3.0.2.cosi")
+        sign(cosi, [key / "release.pem"], "3.0.2", 1002)
+        release_tool("publish", "--feed", feed, "--key", key / "release.pem", "--channel", "stable", cosi)
+        h = Host(work / "host")
+        h.install(v1, trust_root=key / "root.json", config={"source": {"type": "feed", "url": f"file://{feed}"}})
+        h.write("/etc/gybe/health.d/required.d/50-sick", "#!/bin/sh\nexit 1\n")
+        h.path("/etc/gybe/health.d/required.d/50-sick").chmod(0o755)
+        said = []
+
+        def ask(*args):
+            r = gybe(h, *args, "--json", check=False)
+            if r.stdout.strip():
+                said.append((args, json.loads(r.stdout)))
+
+        for args in (["status"], ["check"], ["update"], ["update"], ["status"], ["policy", "explain"]):
+            ask(*args)
+        h.boot()
+        for args in (["commit"], ["health"], ["status"]):
+            ask(*args)
+        h.boot()
+        for args in (["commit"], ["quarantine"], ["history"], ["health"], ["status"], ["quarantine", "clear", "--all"], ["nonsense"]):
+            ask(*args)
+        unknown = {}
+        for args, document in said:
+            found = [k for k in sorted(keys(document, skip=("fields",))) if f'"{k}"' not in text]
+            if found:
+                unknown[" ".join(args)] = found
+        assert not unknown, unknown
+
+
+print(f"{passed} passed, {failed} failed")
+sys.exit(1 if failed else 0)
