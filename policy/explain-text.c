@@ -82,7 +82,9 @@ static char *value_text(const char *rule, const Json *value)
         Str out = STR_NULL;
         uint64_t n = 0;
 
-        if (json_str(value))
+        if (streq0(json_str(value), "0s"))
+                str_add(&out, "-");
+        else if (json_str(value))
                 str_add(&out,
                         streq(rule, "policy-file") ? "a file was left out, see below" : json_str(value));
         else if (streq(rule, "rollout")) {

@@ -133,6 +133,12 @@ static void end_at_character(char *s, size_t size)
         s[n] = 0;
 }
 
+static void cut(char *to, size_t size, const char *from)
+{
+        (void) snprintf(to, size, "%s", from);
+        end_at_character(to, size);
+}
+
 static const char *when(uint64_t t, char text[TIME_TEXT_SIZE])
 {
         if (t == UINT64_MAX)
@@ -181,14 +187,16 @@ static void window_because(const Policy *p, const char *about, const RuleState *
 void rule_because(const Policy *p, PolicyRule rule, PolicyDoor door, const PolicySubject *s,
                   const RuleState *st, char *ret, size_t size)
 {
-        char about[160] = "", text[TIME_TEXT_SIZE];
+        char about[160] = "", name[140], broken[400], text[TIME_TEXT_SIZE];
 
-        if (s->version)
-                (void) snprintf(about, sizeof(about), "%.140s: ", s->version);
+        if (s->version) {
+                cut(name, sizeof(name), s->version);
+                (void) snprintf(about, sizeof(about), "%s: ", name);
+        }
         switch (rule) {
         case POLICY_RULE_FILES:
-                (void) snprintf(ret, size, "%.400s; until that is repaired nothing is done unattended",
-                                p->broken ? p->broken : "");
+                cut(broken, sizeof(broken), p->broken ? p->broken : "");
+                (void) snprintf(ret, size, "%s; until that is repaired nothing is done unattended", broken);
                 break;
         case POLICY_RULE_AUTOMATION:
                 (void) snprintf(ret, size, "%sautomation is \"%s\": a person has to say %s", about,
