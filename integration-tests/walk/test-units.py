@@ -15,7 +15,7 @@ from pathlib import Path
 
 BUILD = Path(os.environ.get("GYBE_BUILD", Path(__file__).resolve().parents[2] / "build"))
 # The most that `systemd-analyze security` may say. Every point has its reason beside it in the unit.
-LIMITS = {"gybed.service": 2.0, "gybe-job@.service": 3.5}
+LIMITS = {"gybed.service": 2.0, "gybe-job@.service": 3.5, "gybe-commit.service": 3.5}
 # Operators' health checks run in it, so it is not sandboxed in what they can see: judged, told, no limit.
 OPEN = ["gybe-commit.service"]
 

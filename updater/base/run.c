@@ -2,6 +2,7 @@
 
 #include "base/run.h"
 #include "base/fd.h"
+#include "base/str.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,9 +32,8 @@ static char *const clean_environ[] = {
         NULL
 };
 
-static void child(char *const argv[], const RunOptions *o, int out_fd)
+static void child(char *const argv[], const RunOptions *o, char *const *env, int out_fd)
 {
-        char *const *env = o->environ ? o->environ : clean_environ;
         int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
         sigset_t none;
 
@@ -73,7 +73,39 @@ static int keep_tail(Bytes *b, const uint8_t *data, size_t n, size_t max)
         return 0;
 }
 
-int run(char *const argv[], const RunOptions *options, RunResult *ret)
+/* The same program in a unit of its own: nothing of our sandbox, and everything that it leaves behind ends with it. When we are
+ * killed first, its own limit ends it. */
+static int outside_argv(const char *starter, char *const argv[], const RunOptions *o, char ***ret)
+{
+        static const char *const fixed[] = { "--quiet", "--wait", "--pipe", "--collect",
+                                             "--service-type=exec" };
+        _cleanup_(free_charp) char *limit = NULL;
+        _cleanup_(strv_freep) char **v = NULL;
+        int r = strv_add(&v, starter);
+
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(fixed); i++)
+                r = strv_add(&v, fixed[i]);
+        if (r >= 0 && o->timeout_sec > 0) {
+                limit = str_printf("--property=RuntimeMaxSec=%llus",
+                                   (unsigned long long) o->timeout_sec + KILL_GRACE_MS / 1000);
+                r = limit ? strv_add(&v, limit) : -ENOMEM;
+        }
+        for (char *const *e = o->environ ? o->environ : clean_environ; r >= 0 && *e; e++) {
+                _cleanup_(free_charp) char *set = str_printf("--setenv=%s", *e);
+
+                r = set ? strv_add(&v, set) : -ENOMEM;
+        }
+        if (r >= 0)
+                r = strv_add(&v, "--");
+        for (; r >= 0 && *argv; argv++)
+                r = strv_add(&v, *argv);
+        if (r < 0)
+                return r;
+        *ret = TAKE(v);
+        return 0;
+}
+
+static int run_here(char *const argv[], const RunOptions *options, char *const *env, RunResult *ret)
 {
         _cleanup_(run_result_done) RunResult result = { .exit_code = -1 };
         _cleanup_(close_fdp) int read_fd = -1, write_fd = -1;
@@ -91,7 +123,7 @@ int run(char *const argv[], const RunOptions *options, RunResult *ret)
         if (pid < 0)
                 return -errno;
         if (pid == 0)
-                child(argv, options, write_fd);
+                child(argv, options, env, write_fd);
         (void) setpgid(pid, pid);
         (void) close(write_fd);
         write_fd = -1;
@@ -145,4 +177,16 @@ int run(char *const argv[], const RunOptions *options, RunResult *ret)
         *ret = result;
         result.output = BYTES_NULL;
         return 0;
+}
+
+int run(char *const argv[], const RunOptions *options, RunResult *ret)
+{
+        const char *starter = options->outside ? secure_getenv(RUN_OUTSIDE) : NULL;
+        _cleanup_(strv_freep) char **v = NULL;
+        int r;
+
+        if (!starter || !*starter)
+                return run_here(argv, options, options->environ ? options->environ : clean_environ, ret);
+        r = outside_argv(starter, argv, options, &v);
+        return r < 0 ? r : run_here(v, options, clean_environ, ret);
 }

@@ -18,8 +18,12 @@ typedef struct RunOptions {
         int cwd_fd; /* -1: inherit */
         char *const *environ; /* NULL: a clean PATH only */
         uint64_t timeout_sec; /* 0: none */
+        bool outside; /* an operator's program: it is to see the host as it is, not as our own sandbox shows it */
         size_t output_max;
 } RunOptions;
+
+/* A sandboxed unit names in this variable the program that starts others for us (systemd-run). Without it there is no sandbox. */
+#define RUN_OUTSIDE "GYBE_OUTSIDE"
 
 void run_result_done(RunResult *r);
 int run(char *const argv[], const RunOptions *options, RunResult *ret);

@@ -272,6 +272,7 @@ static int run_program(const Env *env, char *const *program_env, uint64_t timeou
         _cleanup_(run_result_done) RunResult result = { 0 };
         char *argv[] = { program, NULL };
         RunOptions options = { .exe_fd = -1,
+                               .outside = true,
                                .cwd_fd = env->root_fd,
                                .environ = program_env,
                                .timeout_sec = timeout_sec,
