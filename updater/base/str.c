@@ -298,6 +298,24 @@ void format_size(uint64_t bytes, char out[SIZE_TEXT_SIZE])
         (void) snprintf(out, SIZE_TEXT_SIZE, u == 0 || v >= 100.0 ? "%.0f %s" : "%.1f %s", v, units[u]);
 }
 
+void format_duration(uint64_t sec, char out[DURATION_TEXT_SIZE])
+{
+        static const struct {
+                uint64_t sec;
+                char unit;
+        } units[] = { { 24 * 60 * 60, 'd' }, { 60 * 60, 'h' }, { 60, 'm' }, { 1, 's' } };
+        int n = 0;
+
+        if (sec == 0)
+                n = snprintf(out, DURATION_TEXT_SIZE, "0s");
+        for (size_t i = 0; i < ELEMENTSOF(units) && n < DURATION_TEXT_SIZE; i++) {
+                if (sec >= units[i].sec)
+                        n += snprintf(out + n, (size_t) (DURATION_TEXT_SIZE - n), "%llu%c",
+                                      (unsigned long long) (sec / units[i].sec), units[i].unit);
+                sec %= units[i].sec;
+        }
+}
+
 int uuid_parse_text(const char *s, uint8_t out[16])
 {
         char digits[33];

@@ -50,6 +50,10 @@ void format_time(uint64_t sec, char out[TIME_TEXT_SIZE]);
 #define SIZE_TEXT_SIZE 16
 void format_size(uint64_t bytes, char out[SIZE_TEXT_SIZE]);
 
+/* "12s", "2m", "1h30m": what parse_duration() takes back. out needs 28 bytes. */
+#define DURATION_TEXT_SIZE 28
+void format_duration(uint64_t sec, char out[DURATION_TEXT_SIZE]);
+
 /* UUID text in any case <-> 16 bytes in the written order. out of format needs 37 bytes. */
 int uuid_parse_text(const char *s, uint8_t out[16]);
 void uuid_format_text(const uint8_t in[16], char out[37]);

@@ -84,6 +84,25 @@ static void test_durations(void)
         }
 }
 
+static void test_durations_written(void)
+{
+        static const struct {
+                uint64_t sec;
+                const char *text;
+        } cases[] = { { 0, "0s" },         { 59, "59s" },          { 60, "1m" },
+                      { 90, "1m30s" },     { 3600, "1h" },         { 86400 + 61, "1d1m1s" },
+                      { 5405, "1h30m5s" }, { 86399, "23h59m59s" }, { UINT64_MAX, "213503982334601d7h15s" } };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                char text[DURATION_TEXT_SIZE];
+                uint64_t back;
+
+                format_duration(cases[i].sec, text);
+                assert(streq(text, cases[i].text));
+                assert(parse_duration(text, &back) >= 0 && back == cases[i].sec);
+        }
+}
+
 static void test_words(void)
 {
         _cleanup_(strv_freep) char **v = NULL;
@@ -100,6 +119,7 @@ int main(void)
         test_base64();
         test_times();
         test_durations();
+        test_durations_written();
         test_words();
         assert(uuid_parse_text("7130C94A-213a-4e5a-8e26-6cce9662f132", u) >= 0);
         uuid_format_text(u, text);

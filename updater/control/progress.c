@@ -66,6 +66,10 @@ void progress_show(Progress *p, const ProgressValues *v)
                                "\r%-9s [%s] %s  fetched %s, in place %s, written %s  %s/s  %" PRIu64
                                ":%02" PRIu64 " left \033[K",
                                v->what, filled, total, fetched, skipped, written, rate, left / 60, left % 60);
+        else if (streq(v->what, "watching")) /* seconds, not bytes */
+                (void) fprintf(stderr, "\r%-9s [%s] %" PRIu64 ":%02" PRIu64 " left \033[K", v->what, filled,
+                               (v->total - MIN(v->done, v->total)) / 60,
+                               (v->total - MIN(v->done, v->total)) % 60);
         else
                 (void) fprintf(stderr, "\r%-9s [%s] %s  %s/s  %" PRIu64 ":%02" PRIu64 " left \033[K", v->what,
                                filled, total, rate, left / 60, left % 60);
