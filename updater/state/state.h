@@ -272,6 +272,12 @@ int deadline_fired(const Env *env, const char *roothash, char **ret_evidence, Wh
 /* After the mark went to history. */
 int deadline_forget(const Env *env, Why *why);
 
+/* --- the baseline of a trial: baseline.json, what health/ wrote down before the slot was left --- */
+
+/* 1 and *ret; 0 none, or lost: then *lost (may be NULL) says why. */
+int baseline_load(const Env *env, Json **ret, Why *lost, Why *why);
+int baseline_save(const Env *env, const Json *content, Why *why);
+
 /* --- job lock: one job at a time, /run/gybe/lock --- */
 /* An fd to keep, or -EBUSY with WHY_BUSY. */
 int state_lock(const Env *env, Why *why);
