@@ -126,6 +126,9 @@ static int launch(Update *u, const BootPlan *plan, Why *why)
         _cleanup_(json_unrefp) Json *more = NULL;
         int r;
 
+        r = update_take_baseline(u, why);
+        if (r < 0)
+                return r;
         j->attempt++;
         r = attempts_set(u->env, j->roothash, j->uki_sha256, j->attempt, why);
         if (r < 0)

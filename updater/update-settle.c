@@ -9,24 +9,6 @@
 
 #include <errno.h>
 
-static int health_env(Update *u, char ***ret)
-{
-        _cleanup_(strv_freep) char **env = NULL;
-        const Journal *j = &u->host.journal;
-        _cleanup_(free_charp) char *slot = str_printf("GYBE_SLOT=%c", j->slot),
-                                   *version = str_printf("GYBE_VERSION=%s", j->version ? j->version : ""),
-                                   *id = str_printf("GYBE_UPDATE_ID=%s", j->update_id ? j->update_id : "");
-        int r;
-
-        if (!slot || !version || !id)
-                return -ENOMEM;
-        if ((r = strv_add(&env, slot)) < 0 || (r = strv_add(&env, version)) < 0 ||
-            (r = strv_add(&env, id)) < 0)
-                return r;
-        *ret = TAKE(env);
-        return 0;
-}
-
 /* The verdict is durable before anything follows from it: the old slot reads it. */
 static int fail_trial(Update *u, const HealthReport *report, Why *why)
 {
@@ -120,7 +102,6 @@ static int keep(Update *u, const HealthReport *report, Why *why)
 int update_settle(Update *u, Why *why)
 {
         _cleanup_(health_report_done) HealthReport report = { 0 };
-        _cleanup_(strv_freep) char **env = NULL;
         Journal *j = &u->host.journal;
         int r;
 
@@ -140,8 +121,8 @@ int update_settle(Update *u, Why *why)
                             j->version ? j->version : "update", reason_name(j->reason));
                 return fail_hint(why, -ECANCELED, "reboot; the default slot comes back");
         }
-        if ((r = health_env(u, &env)) < 0 ||
-            (r = health_run(u->env, env, u->host.policy.health_timeout_sec, &report, why)) < 0)
+        r = update_watch(u, &report, why);
+        if (r < 0)
                 return r;
         return report.passed ? keep(u, &report, why) : fail_trial(u, &report, why);
 }

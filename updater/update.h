@@ -9,8 +9,8 @@
 #include "source/source.h"
 
 typedef struct UpdateProgress {
-        const char *what;                   /* "checking", "staging", "verifying" */
-        uint64_t done, total;               /* bytes of the slot */
+        const char *what;                   /* "checking", "staging", "verifying", "watching" */
+        uint64_t done, total;               /* bytes of the slot; seconds of the soak */
         uint64_t fetched, skipped, written; /* bytes */
 } UpdateProgress;
 
@@ -73,6 +73,8 @@ int update_finalize(Update *u, Why *why);
 int update_both(Update *u, Why *why); /* stage + finalize */
 int update_commit(Update *u, Why *why);
 int update_rollback(Update *u, Why *why);
+/* One look at everything that is asked after an update (gybe.health/1), no verdict; on trial compared with before. */
+int update_health(Update *u, Json **ret, Why *why);
 
 /* --- between the files of the walk (update-*.c) --- */
 
@@ -82,6 +84,9 @@ int update_admit(Update *u, Why *why);     /* find's offer becomes a believed re
 int update_fill_slot(Update *u, Why *why); /* the spare slot and the inert boot files */
 int update_arm(Update *u, Why *why);
 int update_settle(Update *u, Why *why);
+/* update-health.c: how things are before the flip; and the watch after it, whose verdict is ret->passed. */
+int update_take_baseline(Update *u, Why *why);
+int update_watch(Update *u, HealthReport *ret, Why *why);
 /* The target's content was proved bad before: -EPERM with WHY_POLICY. */
 int update_refuse_quarantined(Update *u, Why *why);
 int update_arm_rollback(Update *u, Why *why);

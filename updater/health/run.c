@@ -20,9 +20,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
-
-#define FIRST_FAILURE_MAX 200u /* one line on a terminal */
 
 static const char *const folders[] = { "required.d", "wanted.d" };
 /* later ones mask earlier ones */
@@ -50,65 +49,30 @@ static size_t utf8_length(const uint8_t *p, size_t left)
         return n;
 }
 
-/* What a program printed becomes text that may stand in JSON and on a terminal. */
-static char *printable(const Bytes *b)
+/* What a program printed, or somebody called it, becomes text that may stand in JSON and on a terminal. */
+static char *printable(const uint8_t *data, size_t size)
 {
-        char *text = malloc(b->size + 1);
+        char *text = malloc(size + 1);
         size_t n = 0;
 
         if (!text)
                 return NULL;
-        for (size_t i = 0; i < b->size;) {
-                size_t l = utf8_length(b->data + i, b->size - i);
-                bool control = b->data[i] < 0x20 || b->data[i] == 0x7f ||
-                               (l == 2 && b->data[i] == 0xc2 && b->data[i + 1] < 0xa0);
+        for (size_t i = 0; i < size;) {
+                size_t l = utf8_length(data + i, size - i);
+                bool control = data[i] < 0x20 || data[i] == 0x7f ||
+                               (l == 2 && data[i] == 0xc2 && data[i + 1] < 0xa0);
 
-                if (l == 0 || (control && b->data[i] != '\n' && b->data[i] != '\t')) {
+                if (l == 0 || (control && data[i] != '\n' && data[i] != '\t')) {
                         text[n++] = '?';
                         i += MAX(l, (size_t) 1);
                         continue;
                 }
-                memcpy(text + n, b->data + i, l);
+                memcpy(text + n, data + i, l);
                 n += l;
                 i += l;
         }
         text[n] = 0;
         return text;
-}
-
-/* The last line that says something. */
-static void last_line(const char *output, const char **ret, size_t *ret_size)
-{
-        size_t end = output ? strlen(output) : 0, start;
-
-        while (end > 0 && strchr(" \t\n", output[end - 1]))
-                end--;
-        for (start = end; start > 0 && output[start - 1] != '\n'; start--)
-                ;
-        *ret = output ? output + start : "";
-        *ret_size = end - start;
-}
-
-static char *failure_line(const HealthCheck *c)
-{
-        char how[64];
-        const char *said;
-        size_t n;
-
-        if (c->timed_out)
-                (void) snprintf(how, sizeof(how), "no answer within %llu s", (unsigned long long) c->seconds);
-        else if (c->signal)
-                (void) snprintf(how, sizeof(how), "killed by signal %d", c->signal);
-        else if (c->exit_code < 0)
-                (void) snprintf(how, sizeof(how), "not run");
-        else
-                (void) snprintf(how, sizeof(how), "exit code %d", c->exit_code);
-        last_line(c->output, &said, &n);
-        /* a cut must not leave half a character */
-        if (n > FIRST_FAILURE_MAX)
-                for (n = FIRST_FAILURE_MAX; n > 0 && ((uint8_t) said[n] & 0xc0) == 0x80; n--)
-                        ;
-        return str_printf("%s: %s%s%.*s", c->name, how, n > 0 ? ": " : "", (int) n, said);
 }
 
 /* which programs */
@@ -245,6 +209,14 @@ static int program_path(const Env *env, const char *path, char **ret)
 
 /* running */
 
+static uint64_t monotonic_sec(void)
+{
+        struct timespec ts = { 0 };
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t) ts.tv_sec;
+}
+
 static int environment(const Env *env, char *const *extra, char ***ret)
 {
         _cleanup_(strv_freep) char **v = NULL;
@@ -277,19 +249,18 @@ static int run_program(const Env *env, char *const *program_env, uint64_t timeou
                                .environ = program_env,
                                .timeout_sec = timeout_sec,
                                .output_max = HEALTH_OUTPUT_MAX };
-        uint64_t start = env_now(env), end;
+        uint64_t start = monotonic_sec();
         int r;
 
         r = run(argv, &options, &result);
         if (r < 0)
                 return r;
-        end = env_now(env);
-        c->seconds = result.timed_out ? timeout_sec : end > start ? end - start : 0;
+        c->seconds = result.timed_out ? timeout_sec : monotonic_sec() - start;
         c->timed_out = result.timed_out;
         c->exit_code = result.exit_code;
         c->signal = result.signal;
         c->passed = !result.timed_out && result.exit_code == 0;
-        c->output = printable(&result.output);
+        c->output = printable(result.output.data, result.output.size);
         return c->output ? 0 : -ENOMEM;
 }
 
@@ -299,7 +270,6 @@ static int run_check(const Env *env, char *const *program_env, uint64_t timeout_
         _cleanup_(free_charp) char *program = NULL;
         int r;
 
-        c->exit_code = -1;
         r = program_path(env, path, &program);
         if (r == -ENOMEM)
                 return r;
@@ -310,23 +280,32 @@ static int run_check(const Env *env, char *const *program_env, uint64_t timeout_
         return c->output ? 0 : -ENOMEM;
 }
 
-static int report_room(HealthReport *report, HealthCheck **ret)
+static int check_room(HealthChecks *checks, HealthCheck **ret)
 {
-        HealthCheck *checks = reallocarray(report->checks, report->n_checks + 1, sizeof(*checks));
+        HealthCheck *list = reallocarray(checks->list, checks->n + 1, sizeof(*list));
 
-        if (!checks)
+        if (!list)
                 return -ENOMEM;
-        report->checks = checks;
-        *ret = &checks[report->n_checks++];
-        **ret = (HealthCheck){ 0 };
+        checks->list = list;
+        *ret = &list[checks->n++];
+        **ret = (HealthCheck){ .exit_code = -1 };
         return 0;
 }
 
-static int run_candidate(const Env *env, char *const *program_env, uint64_t timeout_sec, const char *folder,
-                         const Candidate *candidate, bool required, HealthReport *report, Why *why)
+/* One round through all folders. */
+typedef struct Round {
+        const Env *env;
+        char *const *program_env;
+        uint64_t timeout_sec, budget_sec, started;
+        HealthChecks checks;
+} Round;
+
+static int run_candidate(Round *round, const char *folder, const Candidate *candidate, bool required,
+                         Why *why)
 {
-        _cleanup_(close_fdp) int dir_fd = folder_open(env, candidate->root, folder, why);
-        _cleanup_(free_charp) char *path = NULL;
+        _cleanup_(close_fdp) int dir_fd = folder_open(round->env, candidate->root, folder, why);
+        _cleanup_(free_charp) char *path = NULL, *name = NULL;
+        uint64_t spent = monotonic_sec() - round->started;
         HealthCheck *c;
         int r;
 
@@ -334,46 +313,56 @@ static int run_candidate(const Env *env, char *const *program_env, uint64_t time
                 return dir_fd;
         if (is_off(dir_fd, candidate->name))
                 return 0;
-        r = report_room(report, &c);
+        r = check_room(&round->checks, &c);
         if (r < 0)
                 return r;
         c->required = required;
-        c->name = str_printf("%s/%s", folder, candidate->name);
+        name = str_printf("%s/%s", folder, candidate->name);
+        c->name = name ? printable((const uint8_t *) name, strlen(name)) : NULL;
         path = str_printf("%s/%s/%s", roots[candidate->root], folder, candidate->name);
         if (!c->name || !path)
                 return -ENOMEM;
-        r = run_check(env, program_env, timeout_sec, path, c);
-        if (r < 0)
-                return fail_errno(why, r, WHY_HOST, "health check %s", c->name);
-        if (required && !c->passed) {
-                report->passed = false;
-                if (!report->first_failure && !(report->first_failure = failure_line(c)))
-                        return -ENOMEM;
+        if (spent >= round->budget_sec) {
+                c->too_late = true;
+                return 0;
         }
-        return 0;
+        r = run_check(round->env, round->program_env, MIN(round->timeout_sec, round->budget_sec - spent),
+                      path, c);
+        return r < 0 ? fail_errno(why, r, WHY_HOST, "health check %s", c->name) : 0;
 }
 
-int health_run(const Env *env, char *const *env_extra, uint64_t timeout_sec, HealthReport *ret, Why *why)
+void health_checks_done(HealthChecks *checks)
 {
-        _cleanup_(health_report_done) HealthReport report = { .passed = true };
+        for (size_t i = 0; i < checks->n; i++) {
+                free(checks->list[i].name);
+                free(checks->list[i].output);
+        }
+        free(checks->list);
+        *checks = (HealthChecks){ 0 };
+}
+
+int health_run(const Env *env, char *const *env_extra, uint64_t timeout_sec, uint64_t budget_sec,
+               HealthChecks *ret, Why *why)
+{
         _cleanup_(strv_freep) char **program_env = NULL;
+        Round round = { .env = env,
+                        .timeout_sec = timeout_sec > 0 ? timeout_sec : HEALTH_TIMEOUT_SEC,
+                        .budget_sec = budget_sec,
+                        .started = monotonic_sec() };
         int r;
 
         r = environment(env, env_extra, &program_env);
-        if (r < 0)
-                return r;
-        for (size_t folder = 0; folder < ELEMENTSOF(folders); folder++) {
+        round.program_env = program_env;
+        for (size_t folder = 0; r >= 0 && folder < ELEMENTSOF(folders); folder++) {
                 _cleanup_(candidates_done) Candidates list = { 0 };
 
                 r = collect(env, folders[folder], &list, why);
                 for (size_t i = 0; r >= 0 && i < list.n; i++)
-                        r = run_candidate(env, program_env,
-                                          timeout_sec > 0 ? timeout_sec : HEALTH_TIMEOUT_SEC, folders[folder],
-                                          &list.list[i], folder == 0, &report, why);
-                if (r < 0)
-                        return r;
+                        r = run_candidate(&round, folders[folder], &list.list[i], folder == 0, why);
         }
-        *ret = report;
-        report = (HealthReport){ 0 };
-        return 0;
+        if (r < 0)
+                health_checks_done(&round.checks);
+        else
+                *ret = round.checks;
+        return r;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #undef NDEBUG
-#include "health/health.h"
+#include "health/watch.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -52,18 +52,27 @@ static void clean(const Env *env)
 
 static const HealthCheck *check(const HealthReport *r, const char *name)
 {
-        for (size_t i = 0; i < r->n_checks; i++)
-                if (streq(r->checks[i].name, name))
-                        return &r->checks[i];
+        for (size_t i = 0; i < r->checks.n; i++)
+                if (streq(r->checks.list[i].name, name))
+                        return &r->checks.list[i];
         return NULL;
+}
+
+static int ask(const Env *env, char *const *extra, uint64_t timeout, HealthReport *ret, Why *why)
+{
+        static const HealthPlan plan;
+
+        *ret = (HealthReport){ .passed = true };
+        int r = health_run(env, extra, timeout, 3600, &ret->checks, why);
+        return r < 0 ? r : health_judge_checks(&plan, ret);
 }
 
 static void test_none(const Env *env)
 {
         _cleanup_(health_report_done) HealthReport r = { 0 };
 
-        assert(health_run(env, NULL, 5, &r, NULL) >= 0);
-        assert(r.passed && r.n_checks == 0 && !r.first_failure);
+        assert(ask(env, NULL, 5, &r, NULL) >= 0);
+        assert(r.passed && r.checks.n == 0 && !r.first_failure);
 }
 
 static void test_order_and_verdict(const Env *env)
@@ -79,14 +88,16 @@ static void test_order_and_verdict(const Env *env)
         put(env, VENDOR "wanted.d/05-w", "#!/bin/sh\nexit 1\n", 0755);
         put(env, ADMIN "required.d/.hidden", "#!/bin/sh\nexit 1\n", 0755);
         put(env, ADMIN "required.d/40-old~", "#!/bin/sh\nexit 1\n", 0755);
-        assert(health_run(env, NULL, 5, &r, NULL) >= 0);
-        assert(r.n_checks == 4 && !r.passed); /* never stops at the first failure */
-        assert(streq(r.checks[0].name, "required.d/10-a") && streq(r.checks[1].name, "required.d/20-b"));
-        assert(streq(r.checks[2].name, "required.d/30-c") && streq(r.checks[3].name, "wanted.d/05-w"));
-        assert(r.checks[0].exit_code == 3 && !r.checks[0].passed && r.checks[0].required);
-        assert(r.checks[1].passed && streq(r.checks[1].output, "fine\n"));
-        assert(r.checks[2].signal == 15 && !r.checks[2].passed);
-        assert(!r.checks[3].required && !r.checks[3].passed);
+        assert(ask(env, NULL, 5, &r, NULL) >= 0);
+        assert(r.checks.n == 4 && !r.passed); /* never stops at the first failure */
+        assert(streq(r.checks.list[0].name, "required.d/10-a") &&
+               streq(r.checks.list[1].name, "required.d/20-b"));
+        assert(streq(r.checks.list[2].name, "required.d/30-c") &&
+               streq(r.checks.list[3].name, "wanted.d/05-w"));
+        assert(r.checks.list[0].exit_code == 3 && !r.checks.list[0].passed && r.checks.list[0].required);
+        assert(r.checks.list[1].passed && streq(r.checks.list[1].output, "fine\n"));
+        assert(r.checks.list[2].signal == 15 && !r.checks.list[2].passed);
+        assert(!r.checks.list[3].required && !r.checks.list[3].passed);
         assert(streq(r.first_failure, "required.d/10-a: exit code 3: no route to host"));
 
         j = health_report_json(&r);
@@ -98,7 +109,7 @@ static void test_order_and_verdict(const Env *env)
         /* wanted checks never decide */
         health_report_done(&r);
         put(env, VENDOR "wanted.d/05-w", "#!/bin/sh\nexit 1\n", 0755);
-        assert(health_run(env, NULL, 5, &r, NULL) >= 0 && r.passed && !r.first_failure && r.n_checks == 1);
+        assert(ask(env, NULL, 5, &r, NULL) >= 0 && r.passed && !r.first_failure && r.checks.n == 1);
         clean(env);
 }
 
@@ -114,8 +125,8 @@ static void test_masks(const Env *env)
         put(env, ADMIN "required.d/30-emptied", "", 0644);
         put(env, VENDOR "required.d/40-other-folder", "#!/bin/sh\nexit 0\n", 0755);
         put(env, ADMIN "wanted.d/40-other-folder", "", 0644); /* masks nothing in required.d */
-        assert(health_run(env, NULL, 5, &r, NULL) >= 0);
-        assert(r.passed && r.n_checks == 2);
+        assert(ask(env, NULL, 5, &r, NULL) >= 0);
+        assert(r.passed && r.checks.n == 2);
         assert(check(&r, "required.d/10-replaced") && check(&r, "required.d/40-other-folder"));
         clean(env);
 }
@@ -131,7 +142,7 @@ static void test_not_runnable(const Env *env)
         link_to(env, "/nowhere", ADMIN "required.d/30-dangling");
         put(env, ADMIN "required.d/40-folder/x", "x", 0644);
         put(env, ADMIN "wanted.d/50-no-bit", "#!/bin/sh\nexit 0\n", 0644);
-        assert(health_run(env, NULL, 5, &r, NULL) >= 0 && !r.passed && r.n_checks == 5);
+        assert(ask(env, NULL, 5, &r, NULL) >= 0 && !r.passed && r.checks.n == 5);
         assert(streq(r.first_failure, "required.d/10-no-bit: not run: " ADMIN
                                       "required.d/10-no-bit is not an executable file"));
         c = check(&r, "required.d/20-no-shell");
@@ -149,10 +160,45 @@ static void test_timeout(const Env *env)
         put(env, ADMIN "required.d/10-hangs", "#!/bin/sh\necho waiting\ntrap '' TERM\nsleep 60 & sleep 60\n",
             0755);
         put(env, ADMIN "required.d/20-after", "#!/bin/sh\nexit 0\n", 0755);
-        assert(health_run(env, NULL, 1, &r, NULL) >= 0);
+        assert(ask(env, NULL, 1, &r, NULL) >= 0);
         assert(time(NULL) - start < 20);
-        assert(!r.passed && r.checks[0].timed_out && r.checks[1].passed);
+        assert(!r.passed && r.checks.list[0].timed_out && r.checks.list[1].passed);
         assert(streq(r.first_failure, "required.d/10-hangs: no answer within 1 s: waiting"));
+        clean(env);
+}
+
+/* What there is no time for is not run, and has not passed. */
+static void test_budget(const Env *env)
+{
+        _cleanup_(health_report_done) HealthReport r = { .passed = true };
+        static const HealthPlan plan;
+
+        put(env, ADMIN "required.d/10-slow", "#!/bin/sh\nsleep 1.5\n", 0755);
+        put(env, ADMIN "required.d/20-late", "#!/bin/sh\nexit 0\n", 0755);
+        put(env, ADMIN "wanted.d/30-late", "#!/bin/sh\nexit 0\n", 0755);
+        assert(health_run(env, NULL, 60, 1, &r.checks, NULL) >= 0 && health_judge_checks(&plan, &r) >= 0);
+        assert(r.checks.n == 3 && r.checks.list[0].timed_out && !r.passed);
+        assert(r.checks.list[1].too_late && !r.checks.list[1].passed && r.checks.list[2].too_late);
+        assert(r.n_findings == 3 && r.findings[1].weight == HEALTH_REGRESSION &&
+               streq(r.findings[1].text,
+                     "required.d/20-late: not run: no time was left before the deadline"));
+        assert(r.findings[2].weight == HEALTH_WANTED);
+        clean(env);
+}
+
+/* A name is somebody's bytes; a report is JSON. */
+static void test_names(const Env *env)
+{
+        _cleanup_(health_report_done) HealthReport r = { 0 };
+        _cleanup_(json_unrefp) Json *j = NULL, *back = NULL;
+        _cleanup_(free_charp) char *text = NULL;
+
+        put(env, ADMIN "required.d/10-\xff\x1b", "#!/bin/sh\nexit 1\n", 0755);
+        assert(ask(env, NULL, 5, &r, NULL) >= 0 && !r.passed);
+        assert(streq(r.first_failure, "required.d/10-??: exit code 1"));
+        j = health_report_json(&r);
+        text = json_format(j, false);
+        assert(json_parse(text, strlen(text), 0, JSON_DEPTH_MAX, "report", WHY_HOST, &back, NULL) >= 0);
         clean(env);
 }
 
@@ -173,7 +219,7 @@ static void test_output(const Env *env)
                 (void) snprintf(name, sizeof(name), ADMIN "required.d/%u-many", i);
                 put(env, name, "#!/bin/sh\nhead -c 20000 /dev/zero | tr '\\0' '\"'; exit 1\n", 0755);
         }
-        assert(health_run(env, NULL, 10, &r, NULL) >= 0);
+        assert(ask(env, NULL, 10, &r, NULL) >= 0);
         c = check(&r, "required.d/10-long");
         assert(strlen(c->output) == HEALTH_OUTPUT_MAX && str_ends(c->output, "line 2999\n"));
         c = check(&r, "required.d/20-bytes");
@@ -200,7 +246,7 @@ static void test_environment(const Env *env)
         put(env, "/usr/libexec/inside", "#!/bin/sh\necho inside\n", 0755);
         link_to(env, "/usr/libexec/inside", ADMIN "required.d/20-linked");
         link_to(env, "/bin/true", ADMIN "required.d/30-outside");
-        assert(health_run(env, extra, 5, &r, NULL) >= 0);
+        assert(ask(env, extra, 5, &r, NULL) >= 0);
         assert(streq(check(&r, "required.d/10-env")->output, expect));
         assert(streq(check(&r, "required.d/20-linked")->output, "inside\n"));
         assert(!check(&r, "required.d/30-outside")->passed);
@@ -218,8 +264,7 @@ static void test_bounds(const Env *env)
                 (void) snprintf(name, sizeof(name), ADMIN "wanted.d/%u", i);
                 put(env, name, "", 0644);
         }
-        assert(health_run(env, NULL, 5, &r, &why) < 0 && why.kind == WHY_HOST &&
-               streq(why.code, "too-many-checks"));
+        assert(ask(env, NULL, 5, &r, &why) < 0 && why.kind == WHY_HOST && streq(why.code, "too-many-checks"));
         clean(env);
 }
 
@@ -237,6 +282,8 @@ int main(void)
         test_masks(&env);
         test_not_runnable(&env);
         test_timeout(&env);
+        test_budget(&env);
+        test_names(&env);
         test_output(&env);
         test_environment(&env);
         test_bounds(&env);
