@@ -164,6 +164,24 @@ static int take_disk(const Json *root, SlotConfig *ret, Why *why)
         return 0;
 }
 
+/* A fleet that asks more often than this is a load test; one that asks less often than this has been forgotten. */
+#define INTERVAL_MIN     10u
+#define INTERVAL_MAX     (30u * 24 * 3600)
+#define INTERVAL_DEFAULT 3600u
+
+static int take_interval(const Json *source, Config *c, Why *why)
+{
+        uint64_t v = INTERVAL_DEFAULT;
+        int r = json_get_duration(source, "interval", &v);
+
+        c->source_interval = INTERVAL_DEFAULT;
+        if (r < 0 || v < INTERVAL_MIN || v > INTERVAL_MAX)
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config",
+                            "gybe.json: source.interval must be a duration from \"10s\" to \"30d\"");
+        c->source_interval = v;
+        return 0;
+}
+
 static int take_source(const Json *root, Config *c, Why *why)
 {
         _cleanup_(free_charp) char *type = NULL;
@@ -171,6 +189,8 @@ static int take_source(const Json *root, Config *c, Why *why)
         int r;
 
         r = take_section(root, "source", &source, why);
+        if (r >= 0)
+                r = take_interval(source, c, why);
         if (r >= 0)
                 r = take_str(source, "type", "source.type", "none", &type, why);
         if (r >= 0)

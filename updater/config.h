@@ -31,6 +31,7 @@ typedef struct Config {
         SlotConfig slots;   /* disk.layout */
         SourceType source;
         char *source_url;
+        uint64_t source_interval; /* seconds between two questions of the agent, default an hour */
         unsigned
                 require; /* TrustRequire bits; TRUST_SECUREBOOT is added when the machine booted with it on */
         bool require_configured; /* trust.require was set: then nothing is added */

@@ -244,6 +244,28 @@ static int perform(Worker *w, Update *u, Json **ret_answer, int *ret_exit)
         return 0;
 }
 
+/* Nobody begins a job twice: an agent that was killed right after starting it may have been followed by one that did not
+ * know. The boot's verdict has no file to claim; the lock keeps two of them apart. */
+static int begin(Worker *w)
+{
+        int r;
+
+        (void) snprintf(w->progress.what, sizeof(w->progress.what), "starting");
+        w->progress.at = env_now(&w->env);
+        w->progress.pid = (uint64_t) getpid();
+        w->told_ms = monotonic_ms();
+        if (w->verb) {
+                tell_progress(w, "starting"); /* a full /run keeps no verdict from being given */
+                return 0;
+        }
+        r = job_claim(&w->env, w->id, &w->progress);
+        if (r == -EEXIST)
+                log_notice("job %s is at work already", w->id);
+        else if (r < 0)
+                log_warning("job %s cannot be begun: %s", w->id, strerror(-r));
+        return r;
+}
+
 static int run_job(Worker *w)
 {
         const JobOrder *o = &w->job.order;
@@ -265,7 +287,9 @@ static int run_job(Worker *w)
         Why why = { 0 };
         int r, code = 1;
 
-        tell_progress(w, "starting");
+        r = begin(w);
+        if (r < 0)
+                return r == -EEXIST ? 0 : 1; /* another process has it: what it says counts */
         r = open_update(w, &options, &u, &why);
         if (r >= 0)
                 r = perform(w, &u, &answer, &code);

@@ -63,6 +63,8 @@ void agent_freep(Agent **agent);
 int agent_step(Agent *agent, uint64_t now, uint64_t *ret_wake, Why *why);
 /* The process whose end is of interest (the running job, or a gybe that holds the lock); 0 none. */
 uint64_t agent_watched_pid(const Agent *agent);
+/* It ended: until another process is watched, nobody of that number is taken for it. Step afterwards. */
+void agent_process_ended(Agent *agent, uint64_t pid);
 /* Configuration and policy anew; back-offs are forgotten, so that what an operator has put right is tried at once. Step
  * afterwards. What is wrong in the files is said in *why and left out, as everywhere. */
 int agent_reload(Agent *agent, Why *why);

@@ -283,9 +283,9 @@ int job_progress_load(const Env *env, const char *id, JobProgress *ret)
         return 1;
 }
 
-int job_progress_save(const Env *env, const char *id, const JobProgress *p)
+static Json *progress_json(const JobProgress *p)
 {
-        _cleanup_(json_unrefp) Json *j = json_new_object();
+        Json *j = json_new_object();
 
         json_set_str(j, "schema", "gybe.progress/1");
         json_set_str(j, "what", p->what);
@@ -296,7 +296,36 @@ int job_progress_save(const Env *env, const char *id, const JobProgress *p)
         json_set_u64(j, "written", p->written);
         json_set_u64(j, "pid", p->pid);
         json_set_time(j, "at", p->at);
+        return j;
+}
+
+int job_progress_save(const Env *env, const char *id, const JobProgress *p)
+{
+        _cleanup_(json_unrefp) Json *j = progress_json(p);
+
         return write_file(env, id, ".progress.json", j);
+}
+
+int job_claim(const Env *env, const char *id, const JobProgress *p)
+{
+        _cleanup_(json_unrefp) Json *j = progress_json(p);
+        _cleanup_(close_fdp) int fd = -1;
+        char suffix[32], from[80], to[80];
+        int r;
+
+        /* Whole under a name of its own, then linked: who finds it finds a process id in it. */
+        (void) snprintf(suffix, sizeof(suffix), ".claim-%ld", (long) getpid());
+        r = write_file(env, id, suffix, j);
+        if (r < 0)
+                return r;
+        fd = env_open_dir(env, JOB_DIR);
+        if (fd < 0)
+                return fd;
+        (void) snprintf(from, sizeof(from), "%s%s", id, suffix);
+        (void) snprintf(to, sizeof(to), "%s.progress.json", id);
+        r = linkat(fd, from, fd, to, 0) < 0 ? -errno : 0;
+        (void) unlinkat(fd, from, 0);
+        return r;
 }
 
 int job_result_load(const Env *env, const char *id, Json **ret, int *ret_exit)
@@ -397,16 +426,15 @@ int job_list(const Env *env, char ***ret)
         return 0;
 }
 
-int job_remove(const Env *env, const char *id)
+static int remove_files(const Env *env, const char *id, const char *const *suffixes, size_t n)
 {
-        static const char *const suffixes[] = { ".json", ".progress.json", ".result.json" };
         _cleanup_(close_fdp) int fd = env_open_dir(env, JOB_DIR);
 
         if (!id_good(id))
                 return -EINVAL;
         if (fd < 0)
                 return fd == -ENOENT ? 0 : fd;
-        for (size_t i = 0; i < ELEMENTSOF(suffixes); i++) {
+        for (size_t i = 0; i < n; i++) {
                 char name[64];
                 int r;
 
@@ -416,4 +444,16 @@ int job_remove(const Env *env, const char *id)
                         return r;
         }
         return 0;
+}
+
+static const char *const files_of_job[] = { ".json", ".progress.json", ".result.json" };
+
+int job_remove(const Env *env, const char *id)
+{
+        return remove_files(env, id, files_of_job, ELEMENTSOF(files_of_job));
+}
+
+int job_remove_request(const Env *env, const char *id)
+{
+        return remove_files(env, id, files_of_job, ELEMENTSOF(files_of_job) - 1);
 }

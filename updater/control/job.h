@@ -62,6 +62,8 @@ int job_parse(const void *data, size_t size, Job *ret, Why *why); /* pure; fuzze
 /* 1 and *ret, 0 there is none (or none that can be read). */
 int job_progress_load(const Env *env, const char *id, JobProgress *ret);
 int job_progress_save(const Env *env, const char *id, const JobProgress *p);
+/* The first progress of a job, and its claim to it: -EEXIST when some process has begun it already. */
+int job_claim(const Env *env, const char *id, const JobProgress *p);
 /* 1 and the document, 0 none yet. ret_exit may be NULL. */
 int job_result_load(const Env *env, const char *id, Json **ret, int *ret_exit);
 /* Adds "exit" to the document (borrowed) and writes it; the last thing a job does. */
@@ -69,4 +71,6 @@ int job_result_save(const Env *env, const char *id, Json *document, int exit_cod
 
 /* Ids in JOB_DIR that have a request or are the boot's, oldest first. */
 int job_list(const Env *env, char ***ret);
+/* All of it, or all but the result. */
 int job_remove(const Env *env, const char *id);
+int job_remove_request(const Env *env, const char *id);

@@ -14,17 +14,6 @@
 
 #define STATE_DIR "/var/lib/gybe"
 
-void fetch_options_done(FetchOptions *o)
-{
-        free(o->ca);
-        free(o->certificate);
-        free(o->key);
-        free(o->bearer_file);
-        free(o->proxy);
-        free(o->bearer_origin);
-        *o = (FetchOptions){ 0 };
-}
-
 void fetch_cosi_done(FetchCosi *c)
 {
         bytes_done(&c->metadata);

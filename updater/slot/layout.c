@@ -45,35 +45,6 @@ static const Known known_sig[_SLOT_MAX] = {
           { DISK_TYPE_USR_VERITY_SIG_X86_64, DISK_TYPE_USR_VERITY_SIG_AARCH64 } },
 };
 
-static const char *const slot_names[_SLOT_MAX] = { [SLOT_A] = "a", [SLOT_B] = "b" };
-
-const char *slot_name(SlotId slot)
-{
-        return slot == SLOT_A || slot == SLOT_B ? slot_names[slot] : "?";
-}
-
-SlotId slot_from_name(const char *name)
-{
-        for (unsigned i = 0; i < _SLOT_MAX; i++)
-                if (name && streq(name, slot_names[i]))
-                        return (SlotId) i;
-        return _SLOT_INVALID;
-}
-
-void slot_config_done(SlotConfig *config)
-{
-        for (unsigned i = 0; i < _SLOT_MAX; i++) {
-                SlotSelector *all[] = { &config->custom[i].data, &config->custom[i].hash,
-                                        &config->custom[i].sig };
-
-                for (size_t k = 0; k < ELEMENTSOF(all); k++) {
-                        free(all[k]->label);
-                        free(all[k]->partuuid);
-                }
-        }
-        *config = (SlotConfig){ 0 };
-}
-
 #define REFUSE(why, ...) fail(why, -ENXIO, WHY_HOST, "layout", __VA_ARGS__)
 
 /* By the machine that this is, or by the other one: a disk is also looked at elsewhere. -1 neither. */
