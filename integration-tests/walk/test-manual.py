@@ -134,5 +134,41 @@ def _():
         assert not unknown, unknown
 
 
+def json_blocks():
+    """Policies and configurations that people will copy: (where, text, the file it belongs into)."""
+    for name, into in (("gybe-policy.5", "policy.d/50-example.json"), ("gybe.json.5", "gybe.d/50-example.json")):
+        examples = page(name).split(".SH EXAMPLES")[1]
+        for block in re.findall(r"^\.EX\n(.*?)^\.EE", examples, re.M | re.S):
+            yield name, block, into
+    for block in re.findall(r"^```json\n(.*?)^```", (SOURCE / "README.md").read_text(), re.M | re.S):
+        yield "README.md", block, "gybe.d/50-example.json" if '"product"' in block else "policy.d/50-example.json"
+    for path in (SOURCE / "units/examples").rglob("*.json"):
+        yield path.name, path.read_text(), "policy.d/50-example.json"
+
+
+@case
+def _():
+    """the examples are understood"""
+    with tempfile.TemporaryDirectory(prefix="gybe-manual-") as tmp:
+        h = Host(Path(tmp) / "host")
+        h.install(image(Path(tmp) / "1", "3.0.1"))
+        zone = Path("/usr/share/zoneinfo/Europe/Berlin")
+        if zone.exists():
+            h.write(str(zone), zone.read_bytes())
+        blocks = list(json_blocks())
+        assert len(blocks) >= 6, blocks
+        for where, text, into in blocks:
+            h.write(f"/etc/gybe/{into}", text)
+            policy = json.loads(gybe(h, "policy", "explain", "--json").stdout)
+            problems = json.loads(gybe(h, "status", "--json").stdout)["problems"]
+            wrong = [p for p in policy["problems"] if zone.exists() or "zone" not in p]
+            wrong += [p for p in problems if p["code"] == "bad-config" or "gybe.json" in p["message"]]
+            assert not wrong, f"{where}: {wrong}"
+            h.path(f"/etc/gybe/{into}").unlink()
+            if into.startswith("gybe.d") and "custom" in text:
+                continue
+            assert "50-example" in json.dumps(policy) or into.startswith("gybe.d"), f"{where}: not read"
+
+
 print(f"{passed} passed, {failed} failed")
 sys.exit(1 if failed else 0)
