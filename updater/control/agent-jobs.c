@@ -397,8 +397,11 @@ int agent_start_due(Agent *a, Why *why)
 int agent_request(Agent *a, const JobOrder *order, char ret_id[JOB_ID_SIZE], Why *why)
 {
         _cleanup_(strv_freep) char **ids = NULL;
-        int r = job_list(a->env, &ids);
+        int r = job_order_check(order, why);
 
+        if (r < 0)
+                return r;
+        r = job_list(a->env, &ids);
         if (r < 0)
                 return fail_errno(why, r, WHY_HOST, JOB_DIR);
         if (strv_len(ids) > PENDING_MAX) {

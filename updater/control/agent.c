@@ -133,6 +133,7 @@ void agent_replan(Agent *a)
                 .has_source = a->settings.has_source,
                 .interval = a->settings.interval,
                 .problem = a->settings.problem.kind != WHY_NONE ? a->settings.problem.text : NULL,
+                .unlock_at = UINT64_MAX,
                 .deliver_at = UINT64_MAX,
                 .started_at = a->started_at,
                 .seed = a->seed,
@@ -294,7 +295,7 @@ int agent_open(const AgentOptions *options, Agent **ret, Why *why)
         a->recheck = UINT64_MAX;
         if ((r = make_folders(a->env, why)) < 0)
                 return r;
-        if (env_read_line(a->env, "/etc/machine-id", &a->machine_id) == -ENOMEM ||
+        if (policy_machine_id(a->env, &a->machine_id) == -ENOMEM ||
             memory_load(a->env, &a->memory) == -ENOMEM)
                 return -ENOMEM;
         a->seed = schedule_seed(a->machine_id);

@@ -312,8 +312,8 @@ static void plan_deliveries(const Plan *p)
                 say(deliver, "a report waits");
                 after_pause(p, ACTION_DELIVER);
         }
-        if (p->f->unlock_due) {
-                want(unlock, p->now);
+        if (p->f->unlock_at != NEVER) {
+                want(unlock, p->f->unlock_at);
                 say(unlock, "the reboot lock is not needed any more");
                 after_pause(p, ACTION_UNLOCK);
         }

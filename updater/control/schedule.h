@@ -33,7 +33,7 @@ typedef struct ScheduleFacts {
         const char *problem; /* NULL: none */
 
         /* what waits elsewhere */
-        bool unlock_due;
+        uint64_t unlock_at;  /* UINT64_MAX: no lock is to be given back */
         uint64_t deliver_at; /* UINT64_MAX: nothing to deliver */
 
         uint64_t started_at; /* of the agent */
