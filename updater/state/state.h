@@ -278,6 +278,108 @@ int deadline_forget(const Env *env, Why *why);
 int baseline_load(const Env *env, Json **ret, Why *lost, Why *why);
 int baseline_save(const Env *env, const Json *content, Why *why);
 
+/* --- reboot locks: lock.json --- */
+
+#define REBOOT_LOCKS_MAX 4u /* the one in use, and those of coordinators that were configured before */
+
+typedef enum LockState {
+        LOCK_ASKED,    /* written before the question: it may be held, whatever became of the answer */
+        LOCK_GRANTED,  /* held */
+        LOCK_UNWANTED, /* to be given back, until somebody has taken it */
+        _LOCK_MAX,
+        _LOCK_INVALID = -22,
+} LockState;
+
+const char *lock_state_name(LockState s);
+
+/* Where it was asked for is where it is given back, whatever is configured by then. */
+typedef struct RebootLock {
+        char *coordinator;      /* "fleetlock", "hook" */
+        char *url, *group, *id; /* fleetlock */
+        char *hook;             /* hook */
+        char *update_id;
+        LockState state;
+        uint64_t since;      /* of the state */
+        unsigned failures;   /* to give it back, in a row */
+        uint64_t not_before; /* the next try to */
+        char *message;       /* what the last try was told */
+        Json *unknown;       /* as read; NULL in a new one */
+} RebootLock;
+
+typedef struct RebootLocks {
+        RebootLock locks[REBOOT_LOCKS_MAX];
+        size_t n;
+        Json *unknown;
+        char *lost_because; /* never written */
+} RebootLocks;
+
+void reboot_lock_done(RebootLock *l);
+void reboot_locks_done(RebootLocks *l);
+/* A missing file is no locks; one that cannot be used is none, with *ret_lost. */
+int reboot_locks_load(const Env *env, RebootLocks *ret, bool *ret_lost, Why *why);
+int reboot_locks_save(const Env *env, const RebootLocks *l, Why *why);
+int reboot_locks_parse(const void *data, size_t size, RebootLocks *ret, Why *why); /* pure; fuzzed */
+int reboot_locks_format(const RebootLocks *l, char **ret);
+/* The one that is asked for or held; NULL none. At most one is. */
+RebootLock *reboot_locks_held(RebootLocks *l);
+/* Makes lock (taken) the one that is asked for, in place of the same one if it is there. Every other becomes unwanted, and the
+ * oldest is forgotten when there is no room. Borrowed. */
+RebootLock *reboot_locks_ask(RebootLocks *l, RebootLock *lock, uint64_t now);
+/* true when something changed */
+bool reboot_locks_unwant(RebootLocks *l, uint64_t now);
+void reboot_locks_forget(RebootLocks *l, RebootLock *lock);
+/* When the next one is to be given back: UINT64_MAX none is. Pure. */
+uint64_t reboot_locks_due(const RebootLocks *l);
+/* The same of the file; 0 (now) also when it is lost. */
+int reboot_locks_next(const Env *env, uint64_t *ret, Why *why);
+
+/* --- outbox: reports that wait for their receiver, in order --- */
+
+#define OUTBOX_ID_SIZE    37u
+#define OUTBOX_REPORT_MAX (16u * 1024u) /* one outcome; its longest part is what a failing check said */
+
+typedef struct OutboxEntry {
+        uint64_t number; /* of its file */
+        char id[OUTBOX_ID_SIZE];
+        bool progress;
+        char *text; /* the document as it is sent */
+} OutboxEntry;
+
+void outbox_entry_done(OutboxEntry *e);
+
+/* Writes report (an object; borrowed) as the last one. An id that waits already is not written again: 0; 1 written. Progress
+ * makes way when there are too many, oldest first; outcomes never do. */
+int outbox_add(const Env *env, const char *id, const Json *report, bool progress, Why *why);
+/* 1 and the first one, 0 there is none. What cannot be read is put aside as rejected, and said in *ret_aside (one line; may
+ * be NULL). */
+int outbox_first(const Env *env, OutboxEntry *ret, char **ret_aside, Why *why);
+/* Gone, and the failures before it forgotten. */
+int outbox_delivered(const Env *env, const OutboxEntry *e, Why *why);
+/* Never to be delivered: kept in outbox/rejected with the receiver's words, the newest few of them. Failures are forgotten. */
+int outbox_rejected(const Env *env, const OutboxEntry *e, unsigned status, const char *answer, Why *why);
+int outbox_parse(const void *data, size_t size, OutboxEntry *ret,
+                 Why *why); /* pure; fuzzed; number stays 0 */
+
+/* What is known about the receiver: one for all, since nothing overtakes. */
+typedef struct OutboxState {
+        size_t pending, rejected; /* files */
+        unsigned failures;        /* in a row */
+        uint64_t not_before;      /* of the next try; 0 none */
+        uint64_t last_delivered;  /* 0 never */
+        char *message;            /* what the last failure was; NULL none */
+} OutboxState;
+
+void outbox_state_done(OutboxState *s);
+int outbox_state(const Env *env, OutboxState *ret, Why *why);
+/* Counts a failure; the next try is not before a growing, jittered pause, and not before after_sec. */
+int outbox_failed(const Env *env, uint64_t after_sec, const char *message, Why *why);
+/* When the next delivery is due: UINT64_MAX there is nothing to deliver. */
+int outbox_due(const Env *env, uint64_t *ret, Why *why);
+
+/* A pause of 30 s that doubles with each failure up to an hour, half of it by chance: a fleet that lost the same server does
+ * not come back in one moment. */
+uint64_t backoff_sec(unsigned failures);
+
 /* --- job lock: one job at a time, /run/gybe/lock --- */
 /* An fd to keep, or -EBUSY with WHY_BUSY. */
 int state_lock(const Env *env, Why *why);
