@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 struct Digest {
         EVP_MD_CTX *ctx;
@@ -93,6 +94,15 @@ int sha384_hex(const void *data, size_t size, char out[SHA384_HEX])
                 return r;
         hex_encode(d, sizeof(d), out);
         return 0;
+}
+
+int hmac_sha256(const void *key, size_t key_size, const void *data, size_t size, uint8_t out[SHA256_SIZE])
+{
+        unsigned n = 0;
+
+        if (key_size > INT32_MAX || !HMAC(EVP_sha256(), key, (int) key_size, data, size, out, &n))
+                return -EIO;
+        return n == SHA256_SIZE ? 0 : -EIO;
 }
 
 int sha256_fd_hex(int fd, char out[SHA256_HEX])

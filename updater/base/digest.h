@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* SHA-256 and SHA-384 over bytes, by OpenSSL. */
+/* SHA-256 and SHA-384 over bytes, and a keyed one, by OpenSSL. */
 
 #include "base/mem.h"
 
@@ -25,5 +25,6 @@ int sha256(const void *data, size_t size, uint8_t out[SHA256_SIZE]);
 int sha384(const void *data, size_t size, uint8_t out[SHA384_SIZE]);
 int sha256_hex(const void *data, size_t size, char out[SHA256_HEX]);
 int sha384_hex(const void *data, size_t size, char out[SHA384_HEX]);
+int hmac_sha256(const void *key, size_t key_size, const void *data, size_t size, uint8_t out[SHA256_SIZE]);
 /* From the descriptor's offset 0 to its end, through pread. */
 int sha256_fd_hex(int fd, char out[SHA256_HEX]);
