@@ -11,6 +11,7 @@
 #include "config.h"
 #include "control/agent.h"
 #include "control/runner.h"
+#include "control/service.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <systemd/sd-bus.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 #include <time.h>
@@ -46,6 +48,8 @@ struct Daemon {
         Env env;
         Runner runner;
         Agent *agent;
+        Service *service; /* NULL without a bus */
+        sd_bus *bus;
         sd_event *event;
         sd_event_source *step, *timer, *process, *clock;
         uint64_t process_pid;
@@ -105,17 +109,21 @@ static void on_changed(void *ctx, unsigned bits)
 
         if (bits & (AGENT_CHANGED_STATUS | AGENT_CHANGED_NEXT | AGENT_CHANGED_JOB))
                 tell_status(d, agent_properties(d->agent));
+        if (d->service)
+                service_changed(d->service, bits);
 }
 
-static void on_job_ended(void *ctx _unused_, const char *id, const char *verb, int exit_code,
-                         const Json *result)
+static void on_job_ended(void *ctx, const char *id, const char *verb, int exit_code, const Json *result)
 {
         const char *message = json_get_str(json_get(result, "error"), "message");
+        Daemon *d = ctx;
 
         if (exit_code != 0 && exit_code != 10)
                 log_notice("job %s (%s) ended with %i: %s", id, verb, exit_code, message ? message : "");
         else
                 log_debug("job %s (%s) ended with %i", id, verb, exit_code);
+        if (d->service)
+                service_job_ended(d->service, id, verb, exit_code, result);
 }
 
 /* --- waiting --- */
@@ -358,6 +366,28 @@ static int add_sources(Daemon *d)
         return 0;
 }
 
+static void on_asked(void *ctx)
+{
+        kick(ctx);
+}
+
+/* A host made of files has a bus when somebody names one. A bus that goes away takes the agent with it: systemd starts both
+ * anew, and nothing is lost. */
+static int open_bus(Daemon *d, Why *why)
+{
+        ServiceOptions options = { .env = &d->env, .agent = d->agent, .kick = on_asked, .ctx = d };
+        int r;
+
+        if (d->no_bus || (!env_is_real(&d->env) && !getenv("DBUS_SYSTEM_BUS_ADDRESS")))
+                return 0;
+        if ((r = sd_bus_open_system(&d->bus)) < 0 ||
+            (r = sd_bus_attach_event(d->bus, d->event, SD_EVENT_PRIORITY_NORMAL)) < 0 ||
+            (r = sd_bus_set_exit_on_disconnect(d->bus, true)) < 0)
+                return fail_errno(why, r, WHY_HOST, "system bus");
+        options.bus = d->bus;
+        return service_open(&options, &d->service, why);
+}
+
 static int open_daemon(Daemon *d, Why *why)
 {
         AgentOptions options = { .env = &d->env,
@@ -377,11 +407,13 @@ static int open_daemon(Daemon *d, Why *why)
                 r = add_sources(d);
         if (r >= 0)
                 r = sd_event_set_watchdog(d->event, true);
-        return r < 0 ? fail_errno(why, r, WHY_HOST, "event loop") : 0;
+        return r < 0 ? fail_errno(why, r, WHY_HOST, "event loop") : open_bus(d, why);
 }
 
 static void close_daemon(Daemon *d)
 {
+        d->service = service_free(d->service);
+        (void) sd_bus_flush_close_unref(d->bus);
         forget_process(d);
         for (size_t i = 0; i < d->n_watches; i++)
                 (void) sd_event_source_unref(d->watches[i].source);

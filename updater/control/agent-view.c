@@ -57,6 +57,11 @@ const AgentProperties *agent_properties(Agent *a)
         return &a->view;
 }
 
+const Policy *agent_policy(const Agent *a)
+{
+        return &a->policy;
+}
+
 static Json *next_json(const Agent *a)
 {
         const AgentProperties *v = &a->view;
