@@ -3,6 +3,7 @@
 #include "answer.h"
 #include "base/run.h"
 #include "base/str.h"
+#include "control/event.h"
 #include "control/systemd.h"
 
 #include <errno.h>
@@ -199,6 +200,8 @@ int answer_reboot(const Update *u, Why *why)
         r = systemd_reboot(u->env, false, &no_bus);
         if (r == -ENOSYS)
                 return reboot_by_program(why);
+        if (r == -EBUSY)
+                event_log(u->env, EVENT_REBOOT_INHIBITED, u->host.journal.version, no_bus.text, NULL, 0);
         if (r < 0 && why && why->kind == WHY_NONE)
                 *why = no_bus;
         return r;

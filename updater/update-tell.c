@@ -101,6 +101,27 @@ void update_tell(const Env *env, const Json *event)
                 tell(env, EVENT_QUARANTINED, event, message);
 }
 
+/* By the code of a refusal; every other rule just says no. */
+static Event policy_event(const char *code)
+{
+        static const struct {
+                const char *code;
+                Event event;
+        } events[] = {
+                { "quarantined", EVENT_REFUSED_QUARANTINE },
+                { "guarantee", EVENT_GUARANTEE_MISSING },
+                { "window", EVENT_WAITING },
+                { "rollout", EVENT_WAITING },
+                { "minimumAge", EVENT_WAITING },
+                { "hold", EVENT_WAITING },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(events); i++)
+                if (streq(events[i].code, code))
+                        return events[i].event;
+        return EVENT_REFUSED_POLICY;
+}
+
 /* Not ours to tell: somebody else's turn, a mistyped command, nothing to do. */
 static Event event_of(const Why *why)
 {
@@ -108,7 +129,7 @@ static Event event_of(const Why *why)
         case WHY_TRUST:
                 return EVENT_REFUSED_TRUST;
         case WHY_POLICY:
-                return streq(why->code, "quarantined") ? EVENT_REFUSED_QUARANTINE : EVENT_REFUSED_POLICY;
+                return policy_event(why->code);
         case WHY_NETWORK:
                 return EVENT_SOURCE_UNREACHABLE;
         case WHY_HOST:

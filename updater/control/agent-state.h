@@ -2,7 +2,7 @@
 #pragma once
 
 /* The inside of the agent, shared by its files: agent.c (the step), agent-jobs.c (what runs, what ended, what is started),
- * agent-view.c (what others may ask). */
+ * agent-view.c (what others may ask), agent-tell.c (what the journal hears). */
 
 #include "control/agent.h"
 #include "control/schedule.h"
@@ -62,6 +62,7 @@ struct Agent {
         Schedule plan;
         AgentProperties view;
         unsigned changes;
+        char told[128]; /* what the journal was told last about waiting */
 };
 
 /* Takes in every result, finds what runs, declares dead what was killed. */
@@ -71,6 +72,9 @@ int agent_start_due(Agent *a, Why *why);
 /* Tells what agent_collect() took in. */
 void agent_tell_ended(Agent *a);
 bool agent_busy(const Agent *a);
+/* agent-tell.c */
+void agent_tell_waiting(Agent *a);
+void agent_tell_no_reboot(const Agent *a);
 
 FileId agent_file_id(const Env *env, const char *path);
 bool agent_file_same(const FileId *a, const FileId *b);

@@ -156,7 +156,7 @@ static void report_reboot(Agent *a)
         const char *text = a->plan.items[ACTION_REBOOT].because;
         Why why = { 0 };
 
-        log_warning("%s: %s", a->journal.version ? a->journal.version : "update", text);
+        agent_tell_no_reboot(a);
         json_set_str(e, "event", "reboot-missing");
         json_set_str(e, "updateId", a->journal.update_id);
         json_set_str(e, "version", a->journal.version);
@@ -213,6 +213,7 @@ int agent_step(Agent *a, uint64_t now, uint64_t *ret_wake, Why *why)
         a->now = now;
         r = step(a, why);
         agent_refresh_view(a);
+        agent_tell_waiting(a);
         *ret_wake = r < 0 ? now + 60 : wake_at(a);
         agent_tell_ended(a);
         changes = a->changes;
