@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #include "answer.h"
+#include "base/log.h"
 #include "base/run.h"
 #include "base/str.h"
 #include "control/event.h"
@@ -190,18 +191,30 @@ static int reboot_by_program(Why *why)
         return 0;
 }
 
-int answer_reboot(const Update *u, Why *why)
+/* Remembered before it is asked for, since nothing may be remembered after it: a reboot that never comes is noticed. */
+static void remember_asking(Update *u)
+{
+        Why why = { 0 };
+
+        if (update_asks_reboot(u, &why) < 0)
+                log_warning("%s; that the reboot was asked for is not remembered", why.text);
+}
+
+int answer_reboot(Update *u, Why *why)
 {
         Why no_bus = { 0 };
         int r;
 
         if (!u->reboot_due || u->options.no_reboot || !env_is_real(u->env))
                 return 0;
+        remember_asking(u);
         r = systemd_reboot(u->env, false, &no_bus);
         if (r == -ENOSYS)
                 return reboot_by_program(why);
         if (r == -EBUSY)
                 event_log(u->env, EVENT_REBOOT_INHIBITED, u->host.journal.version, no_bus.text, NULL, 0);
+        if (r < 0 && update_reboot_blocked(u, no_bus.text, NULL) < 0)
+                log_debug("what stands against the reboot is not remembered");
         if (r < 0 && why && why->kind == WHY_NONE)
                 *why = no_bus;
         return r;

@@ -20,4 +20,4 @@ Json *answer_error(const Why *why, int r);
 /* A due reboot in one sentence; NULL when none is due. Static. */
 const char *answer_reboot_text(const Update *u);
 /* Asks the machine for the reboot that is due. In a host made of files, and with no_reboot, it is only due. */
-int answer_reboot(const Update *u, Why *why);
+int answer_reboot(Update *u, Why *why);

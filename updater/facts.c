@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #include "facts.h"
+#include "blackbox.h"
 #include "base/fd.h"
 #include "base/str.h"
 
@@ -300,8 +301,11 @@ int host_foresee(Host *h, Why *why)
         int r;
 
         r = host_recovery_facts(h, &facts, why);
+        if (r >= 0)
+                r = blackbox_panicked(h);
         if (r < 0)
                 return r;
+        facts.panicked = r > 0;
         recovery_decide(&h->journal, h->journal_lost, h->has_intent ? &h->intent : NULL, &facts,
                         h->policy.attempts, &rec);
         /* that the reboot is still due is what the phase says already */

@@ -200,6 +200,40 @@ static bool memory_problem(const Host *h, Why *ret)
         return ret->kind != WHY_NONE;
 }
 
+/* The reboot that something waits for: whose it is, and whether it comes. */
+static Json *reboot_json(const Host *h)
+{
+        const Journal *j = &h->journal;
+        RebootWait wait;
+        Json *r;
+
+        if (j->phase < PHASE_FINALIZED || j->reboot_asks == 0)
+                return NULL;
+        reboot_wait(j, env_now(h->env), &wait);
+        r = json_new_object();
+        json_set_time(r, "askedAt", j->reboot_asked_at);
+        json_set_u64(r, "asks", j->reboot_asks);
+        json_set_str(r, "blockedBy", j->reboot_blocked);
+        json_set_time(r, "againAt", wait.again_at);
+        json_set_bool(r, "neverCame", wait.never);
+        return r;
+}
+
+/* The attempt that failed last, until something was kept. */
+static Json *failure_json(const Journal *j)
+{
+        Json *f;
+
+        if (!j->cause || (j->phase == PHASE_IDLE && j->outcome == OUTCOME_COMMITTED))
+                return NULL;
+        f = json_new_object();
+        json_set_str(f, "kind", j->failed_kind);
+        json_set_str(f, "stage", j->failed_stage);
+        json_set_str(f, "cause", j->cause);
+        json_set_str(f, "evidence", j->evidence);
+        return f;
+}
+
 /* The way back as it is now, and who ends a hang in the boot that is ahead. */
 static void add_way_back(Json *j, const Host *h)
 {
@@ -236,6 +270,8 @@ Json *status_json(const Host *h)
         json_set(j, "slots", slots);
         json_set(j, "boot", h->has_boot_state ? boot_json(h) : NULL);
         json_set(j, "update", update_json(&h->journal));
+        json_set(j, "reboot", reboot_json(h));
+        json_set(j, "failure", failure_json(&h->journal));
         json_set_u64(j, "highWaterSerial", h->trust.high_water_serial);
         json_set_str(next, "action", next_action(h));
         json_set(j, "next", next);

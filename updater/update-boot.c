@@ -144,6 +144,11 @@ static int launch(Update *u, const BootPlan *plan, Why *why)
         j->phase = PHASE_FINALIZED;
         j->armed = false;
         j->no_reboot = u->options.no_reboot;
+        j->finalized_at = env_now(u->env);
+        j->reboot_asked_at = 0;
+        j->reboot_asks = 0;
+        free(j->reboot_blocked);
+        j->reboot_blocked = NULL;
         if ((r = update_save(u, why)) < 0 || (r = ops->arm(boot, j->entry, why)) < 0)
                 return r;
         j->armed = true;

@@ -5,6 +5,7 @@
  * Every action here may be repeated: being killed in the middle means doing it again. */
 
 #include "update.h"
+#include "blackbox.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -66,9 +67,8 @@ static int carry_out(Update *u, const Recovery *rec, Why *why)
 static int remember(Update *u, const Recovery *rec, Phase before, Why *why)
 {
         _cleanup_(json_unrefp) Json *more = json_new_object();
-        _cleanup_(free_charp) char *evidence = NULL;
         Journal *j = &u->host.journal;
-        int r;
+        int r, fired;
 
         json_set_str(more, "reason", reason_name(rec->reason));
         json_set_str(more, "message", j->message);
@@ -80,10 +80,15 @@ static int remember(Update *u, const Recovery *rec, Phase before, Why *why)
                 json_set_bool(more, "quarantined", true);
         if (j->attempt > 0)
                 json_set_u64(more, "attempt", j->attempt);
-        r = j->roothash[0] ? deadline_fired(u->env, j->roothash, &evidence, why) : 0;
-        if (r < 0)
-                return r;
-        json_set_str(more, "evidence", evidence);
+        if (update_has_failed(rec)) {
+                json_set_str(more, "cause", j->cause);
+                json_set_str(more, "kind", j->failed_kind);
+                json_set_str(more, "stage", j->failed_stage);
+                json_set_str(more, "evidence", j->evidence);
+        }
+        fired = j->roothash[0] ? deadline_fired(u->env, j->roothash, NULL, why) : 0;
+        if (fired < 0)
+                return fired;
         r = update_record(u, "recovered", more, why);
         if (r >= 0)
                 r = update_save(u, why);
@@ -95,17 +100,18 @@ static int remember(Update *u, const Recovery *rec, Phase before, Why *why)
         }
         if (r < 0)
                 return r;
-        return evidence && rec->close ? deadline_forget(u->env, why) : 0;
+        return fired > 0 && rec->close ? deadline_forget(u->env, why) : 0;
 }
 
-/* The sentence people read. What a failing check said explains more than the name of the scenario. */
+/* The sentence people read: what this is, and why. What a failing check said explains more than the name of the scenario. */
 static int tell(Journal *j, const Recovery *rec)
 {
+        bool caused = update_has_failed(rec) && j->cause;
         char *message;
 
         if (rec->reason == REASON_NONE || (rec->reason == REASON_HEALTH_FALLBACK && j->message))
                 return 0;
-        message = strdup(rec->means);
+        message = str_printf("%s%s%s", rec->means, caused ? ": " : "", caused ? j->cause : "");
         if (!message)
                 return -ENOMEM;
         free(j->message);
@@ -129,8 +135,119 @@ static int tell_trust_lost(Update *u, Why *why)
         return update_record(u, "trust-lost", more, why);
 }
 
+/* Armed, and no boot through the loader came. Most often nobody has rebooted yet, which is nobody's fault: it is reported when
+ * a reboot was asked for again and again, or when a boot went past the loader (kexec). Once. */
+static int tell_never_rebooted(Update *u, const Recovery *rec, Why *why)
+{
+        _cleanup_(json_unrefp) Json *more = NULL;
+        Journal *j = &u->host.journal;
+        bool past = j->boot_id && u->host.boot_id && !streq(j->boot_id, u->host.boot_id);
+        char when[TIME_TEXT_SIZE], *message;
+        RebootWait wait;
+        int r;
+
+        reboot_wait(j, env_now(u->env), &wait);
+        if (rec->reason != REASON_NEVER_REBOOTED || j->reason == REASON_NEVER_REBOOTED ||
+            (!past && !wait.never))
+                return 0;
+        format_time(j->reboot_asked_at, when);
+        message = past ? strdup("the machine rebooted without its boot loader (kexec, or another boot "
+                                "entry): the reboot "
+                                "is still due")
+                       : str_printf("a reboot was asked for %u times, last at %s, and never came%s%s",
+                                    j->reboot_asks, when, j->reboot_blocked ? ": " : "",
+                                    j->reboot_blocked ? j->reboot_blocked : "");
+        if (!message)
+                return -ENOMEM;
+        free(j->message);
+        j->message = message;
+        j->reason = REASON_NEVER_REBOOTED;
+        more = json_new_object();
+        json_set_str(more, "reason", reason_name(j->reason));
+        json_set_str(more, "message", j->message);
+        json_set_str(more, "from", phase_name(j->phase));
+        json_set_str(more, "to", phase_name(j->phase));
+        update_say(u, "%s: %s", reason_name(j->reason), j->message);
+        r = update_record(u, "recovered", more, why);
+        return r < 0 ? r : update_save(u, why);
+}
+
+int update_asks_reboot(Update *u, Why *why)
+{
+        Journal *j = &u->host.journal;
+        int r;
+
+        j->reboot_asked_at = env_now(u->env);
+        if (j->reboot_asks < UINT32_MAX)
+                j->reboot_asks++;
+        free(j->reboot_blocked);
+        j->reboot_blocked = NULL;
+        r = update_save(u, why);
+        return r < 0 ? r : update_record(u, "reboot-asked", NULL, why);
+}
+
+int update_reboot_blocked(Update *u, const char *by, Why *why)
+{
+        char *text = strdup(by);
+
+        if (!text)
+                return -ENOMEM;
+        free(u->host.journal.reboot_blocked);
+        u->host.journal.reboot_blocked = text;
+        return update_save(u, why);
+}
+
+/* What the last run and the last boot left: facts, and if a trial is behind us, what is known of it. */
+static int look_back(Update *u, RecoveryFacts *facts, Evidence *e, Recovery *rec, Why *why)
+{
+        const Host *h = &u->host;
+        int r = host_recovery_facts(&u->host, facts, why);
+
+        if (r >= 0 && blackbox_due(h))
+                r = blackbox_collect(h, e, &facts->panicked);
+        if (r < 0)
+                return r;
+        recovery_decide(&h->journal, h->journal_lost, h->has_intent ? &h->intent : NULL, facts,
+                        h->policy.attempts, rec);
+        return 0;
+}
+
+static bool is_nothing_new(const Update *u, const Recovery *rec)
+{
+        const Journal *j = &u->host.journal;
+
+        return rec->phase == j->phase && !rec->close && !rec->quarantine && !rec->disarm &&
+               !u->host.journal_lost &&
+               (rec->reason == REASON_NONE || rec->reason == REASON_NEVER_REBOOTED ||
+                rec->reason == j->reason);
+}
+
+/* The decision, in the journal in memory. */
+static int adopt(Update *u, const Recovery *rec, Why *why)
+{
+        Journal *j = &u->host.journal;
+
+        if (j->phase != rec->phase) { /* another reboot, if any */
+                j->reboot_asks = 0;
+                j->reboot_asked_at = 0;
+                free(j->reboot_blocked);
+                j->reboot_blocked = NULL;
+        }
+        j->phase = rec->phase;
+        j->armed = j->armed && rec->phase >= PHASE_FINALIZED;
+        if (rec->reason != REASON_NONE)
+                j->reason = rec->reason;
+        if (rec->close)
+                j->outcome = rec->outcome;
+        if (!rec->counted || j->attempt == 0)
+                return 0;
+        j->attempt--; /* counted when it was armed, but never booted */
+        return attempts_set(u->env, j->roothash, j->uki_sha256, j->attempt, why);
+}
+
 int update_recover(Update *u, Why *why)
 {
+        _cleanup_(evidence_done) Evidence evidence = { 0 };
         Journal *j = &u->host.journal;
         RecoveryFacts facts = { 0 };
         Recovery rec = { 0 };
@@ -139,15 +256,12 @@ int update_recover(Update *u, Why *why)
 
         if (u->host.trust_lost && (r = tell_trust_lost(u, why)) < 0)
                 return r;
-        r = host_recovery_facts(&u->host, &facts, why);
+        r = look_back(u, &facts, &evidence, &rec, why);
         if (r < 0)
                 return r;
-        recovery_decide(j, u->host.journal_lost, u->host.has_intent ? &u->host.intent : NULL, &facts,
-                        u->host.policy.attempts, &rec);
         u->recovery = rec;
-        if (rec.phase == before && !rec.close && !rec.quarantine && !rec.disarm && !u->host.journal_lost &&
-            (rec.reason == REASON_NONE || rec.reason == REASON_NEVER_REBOOTED || rec.reason == j->reason))
-                return 0;
+        if (is_nothing_new(u, &rec))
+                return tell_never_rebooted(u, &rec, why);
         log_debug("recovery: %s -> %s, %s: %s", phase_name(before), phase_name(rec.phase),
                   reason_name(rec.reason), rec.means);
 
@@ -155,23 +269,16 @@ int update_recover(Update *u, Why *why)
             (r = journal_from_intent(&u->host.intent, rec.phase == PHASE_PROBATION ? u->host.version : NULL,
                                      j)) < 0)
                 return r;
-        if ((r = tell(j, &rec)) < 0 || (r = carry_out(u, &rec, why)) < 0)
+        if ((update_has_failed(&rec) && (r = update_conclude(u, &rec, &evidence)) < 0) ||
+            (r = tell(j, &rec)) < 0 || (r = carry_out(u, &rec, why)) < 0 || (r = adopt(u, &rec, why)) < 0)
                 return r;
-        j->phase = rec.phase;
-        j->armed = j->armed && rec.phase >= PHASE_FINALIZED;
-        if (rec.reason != REASON_NONE)
-                j->reason = rec.reason;
-        if (rec.close)
-                j->outcome = rec.outcome;
-        if (rec.counted && j->attempt > 0) {
-                j->attempt--; /* counted when it was armed, but never booted */
-                if ((r = attempts_set(u->env, j->roothash, j->uki_sha256, j->attempt, why)) < 0)
-                        return r;
-        }
         if (u->host.journal_lost && u->host.journal.lost_because)
                 update_say(u, "%s", u->host.journal.lost_because);
         u->host.journal_lost = false;
         if (rec.reason != REASON_NONE)
-                update_say(u, "%s: %s", reason_name(rec.reason), rec.means);
-        return remember(u, &rec, before, why);
+                update_say(u, "%s: %s", reason_name(rec.reason), j->message ? j->message : rec.means);
+        r = remember(u, &rec, before, why);
+        if (r >= 0 && update_has_failed(&rec))
+                update_release_evidence(u, &evidence);
+        return r;
 }

@@ -63,6 +63,7 @@ static void tell(const Env *env, Event e, const Json *event, const char *detail)
                 { "GYBE_SLOT", "slot" },          { "GYBE_ROOTHASH", "roothash" },
                 { "GYBE_REASON", "reason" },      { "GYBE_OUTCOME", "outcome" },
                 { "GYBE_ATTEMPT", "attempt" },    { "GYBE_RUNNING", "running" },
+                { "GYBE_CAUSE", "cause" },        { "GYBE_STAGE", "stage" },
         };
         char numbers[ELEMENTSOF(known)][24];
         LogField fields[ELEMENTSOF(known)];

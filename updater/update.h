@@ -6,6 +6,7 @@
  * last run left (recovery), so that being killed at any instruction is an ordinary case. */
 
 #include "facts.h"
+#include "state/evidence.h"
 #include "source/source.h"
 
 typedef struct UpdateProgress {
@@ -90,6 +91,15 @@ int update_watch(Update *u, HealthReport *ret, Why *why);
 /* The target's content was proved bad before: -EPERM with WHY_POLICY. */
 int update_refuse_quarantined(Update *u, Why *why);
 int update_arm_rollback(Update *u, Why *why);
+/* update-evidence.c. Recovery found that the target was tried, or may have been, and does not run. */
+bool update_has_failed(const Recovery *rec);
+/* From what blackbox_collect() found: the cause, in the journal; the black box, stored. Only memory can fail. */
+int update_conclude(Update *u, const Recovery *rec, Evidence *e);
+/* When everything is durable: the crash dumps that were stored leave NVRAM. */
+void update_release_evidence(Update *u, const Evidence *e);
+/* A reboot is about to be asked for; and what stood against it. */
+int update_asks_reboot(Update *u, Why *why);
+int update_reboot_blocked(Update *u, const char *by, Why *why);
 /* update-wayback.c: before anything is armed; u->missing names what could not be proved. */
 int update_prove_way_back(Update *u, Why *why);
 /* Takes the armed entry back: one-shot, publication, intent, deadline. Leaves staged files. */

@@ -44,6 +44,11 @@ void journal_done(Journal *j)
         free(j->entry);
         free(j->boot_id);
         free(j->message);
+        free(j->reboot_blocked);
+        free(j->failed_kind);
+        free(j->failed_stage);
+        free(j->cause);
+        free(j->evidence);
         free(j->revoked_serials);
         strv_freep(&j->revoked_roothashes);
         json_unrefp(&j->unknown);
@@ -155,6 +160,27 @@ static void parse_target(Fields *f, Journal *j)
         field_time(f, "deadline", &j->deadline);
 }
 
+static void parse_reboot(Fields *f, Journal *j)
+{
+        field_time(f, "finalizedAt", &j->finalized_at);
+        field_time(f, "rebootAskedAt", &j->reboot_asked_at);
+        field_unsigned(f, "rebootAsks", &j->reboot_asks);
+        field_text(f, "rebootBlockedBy", &j->reboot_blocked);
+}
+
+static void parse_failure(Fields *f, Journal *j)
+{
+        Fields inner = { .object = field_object(f, "failure"), .what = f->what, .why = f->why };
+
+        if (!inner.object)
+                return;
+        field_text(&inner, "kind", &j->failed_kind);
+        field_text(&inner, "stage", &j->failed_stage);
+        field_text(&inner, "cause", &j->cause);
+        field_file_name(&inner, "evidence", &j->evidence);
+        f->r = inner.r;
+}
+
 int journal_parse(const void *data, size_t size, Journal *ret, Why *why)
 {
         _cleanup_(journal_done) Journal j = { 0 };
@@ -170,6 +196,8 @@ int journal_parse(const void *data, size_t size, Journal *ret, Why *why)
         field_text(&f, "message", &j.message);
         parse_release(&f, &j);
         parse_target(&f, &j);
+        parse_reboot(&f, &j);
+        parse_failure(&f, &j);
         check_phase(&f, &j);
         if (f.r < 0)
                 return f.r;
@@ -236,6 +264,29 @@ static void format_target(Json *doc, const Journal *j)
         member_time(doc, "deadline", j->deadline);
 }
 
+static void format_reboot(Json *doc, const Journal *j)
+{
+        member_time(doc, "finalizedAt", j->finalized_at);
+        member_time(doc, "rebootAskedAt", j->reboot_asked_at);
+        member_u64(doc, "rebootAsks", j->reboot_asks, j->reboot_asks > 0);
+        member_text(doc, "rebootBlockedBy", j->reboot_blocked);
+}
+
+static void format_failure(Json *doc, const Journal *j)
+{
+        Json *failure;
+
+        if (!j->cause) {
+                json_remove(doc, "failure");
+                return;
+        }
+        failure = json_sub(doc, "failure");
+        member_text(failure, "kind", j->failed_kind);
+        member_text(failure, "stage", j->failed_stage);
+        member_text(failure, "cause", j->cause);
+        member_text(failure, "evidence", j->evidence);
+}
+
 int journal_format(const Journal *j, char **ret)
 {
         _cleanup_(json_unrefp) Json *doc = document_new("journal", j->unknown);
@@ -249,6 +300,8 @@ int journal_format(const Journal *j, char **ret)
         member_text(doc, "message", j->message);
         format_release(doc, j);
         format_target(doc, j);
+        format_reboot(doc, j);
+        format_failure(doc, j);
         return document_format(doc, ret);
 }
 

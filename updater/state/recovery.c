@@ -289,7 +289,7 @@ static const Row rows[] = {
         /* --- finalized or on trial, and the old slot came back: it was tried, or may have been --- */
         { { .memory = FINALIZED|PROBATION, .attempts = SPENT },
           PHASE_IDLE, REASON_FIRMWARE_FALLBACK, CLOSE|CONDEMN|DISARM, OUTCOME_ROLLED_BACK,
-          "the target did not come up, nothing says why, and no attempt is left" },
+          "the target did not come up and no attempt is left" },
         { { .memory = FINALIZED|PROBATION, .slot = BROKEN, .kind = ROLLBACK },
           PHASE_IDLE, REASON_FIRMWARE_FALLBACK, CLOSE|DISARM, OUTCOME_REJECTED,
           "the slot to return to did not come up and is not what it was" },

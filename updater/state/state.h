@@ -97,6 +97,14 @@ typedef struct Journal {
         char *boot_id;     /* boot in which the last step was made */
         uint64_t deadline; /* of probation, absolute; 0 none */
         char *message;     /* one line about the last outcome */
+        uint64_t finalized_at; /* when the last attempt was armed; 0 never, or by an older version */
+        /* The reboot that the attempt, or the verdict, waits for: when it was asked for last, how often, and what stood
+         * against it then (NULL: nothing said no). */
+        uint64_t reboot_asked_at;
+        unsigned reboot_asks;
+        char *reboot_blocked;
+        /* The attempt that failed last; all NULL: none has. See state/evidence.h. */
+        char *failed_kind, *failed_stage, *cause, *evidence /* file name in STATE_DIR/evidence */;
         uint64_t *revoked_serials; /* of the release, remembered by the host at commit */
         size_t n_revoked_serials;
         char **revoked_roothashes;
@@ -118,6 +126,19 @@ int journal_load(const Env *env, Journal *ret, bool *ret_lost, Why *why);
 int journal_save(const Env *env, const Journal *j, Why *why);
 int journal_parse(const void *data, size_t size, Journal *ret, Why *why); /* pure; fuzzed */
 int journal_format(const Journal *j, char **ret);
+
+/* How long a reboot that was asked for may take, and when it is asked for again: the hang between the flip and the reboot is
+ * owned by whoever asks. Pure. */
+#define REBOOT_PATIENCE_SEC  (15u * 60u) /* inhibitors, kubelet's graceful shutdown, units that stop slowly */
+#define REBOOT_AGAIN_MAX_SEC (6u * 60u * 60u) /* the pause doubles up to this */
+#define REBOOT_ASKS_NEVER    3u /* asked for that often in vain, it is reported as never-rebooted */
+
+typedef struct RebootWait {
+        uint64_t again_at; /* not before; 0: it was not asked for yet */
+        bool never;        /* asked for often enough, and it did not come */
+} RebootWait;
+
+void reboot_wait(const Journal *j, uint64_t now, RebootWait *ret);
 
 /* The boot intent: written before the one-shot, read by whichever gybe version boots next. Both copies
  * (STATE_DIR and the ESP hint) hold the same text. */

@@ -58,6 +58,9 @@ static void fill(Journal *j)
                         .attempt = 2,
                         .armed = true,
                         .deadline = 1793772900,
+                        .finalized_at = 1793772100,
+                        .reboot_asked_at = 1793772200,
+                        .reboot_asks = 3,
                         .issued = 1793772000 };
         j->update_id = strdup("0f0e");
         j->version = strdup("3.0.20261104");
@@ -67,6 +70,11 @@ static void fill(Journal *j)
         j->entry = strdup("vmlinuz-101-azlb0.efi");
         j->boot_id = strdup("1b4e28ba-2fa1-11d2-883f-b9a761bde3fb");
         j->message = strdup("line with \"quotes\" and \xc3\xbc");
+        j->reboot_blocked = strdup("unattended-upgrades blocks it");
+        j->failed_kind = strdup("panic");
+        j->failed_stage = strdup("initrd");
+        j->cause = strdup("kernel panic: x");
+        j->evidence = strdup("0f0e-1.json");
         memcpy(j->roothash, HEX_A, 65);
         memcpy(j->uki_sha256, HEX_B, 65);
         memcpy(j->running_roothash, HEX_B, 65);
@@ -97,10 +105,42 @@ static void test_round_trip(const Env *env)
         assert(k.n_files == 2 && k.files[1].carried && !k.files[0].carried && k.files[0].size == 7);
         assert(k.revoked_serials[1] == UINT64_MAX && k.armed && k.attempt == 2 && k.slot == 'b' &&
                k.rollback && k.no_reboot);
+        assert(k.reboot_asks == 3 && k.reboot_asked_at == 1793772200 && k.finalized_at == 1793772100);
+        assert(streq(k.cause, "kernel panic: x") && streq(k.evidence, "0f0e-1.json") &&
+               streq(k.failed_stage, "initrd") && streq(k.failed_kind, "panic"));
         assert(journal_format(&j, &once) >= 0 && journal_format(&k, &twice) >= 0 && streq(once, twice));
         assert(fstatat(env->root_fd, "var/lib/gybe/journal.json", &st, 0) >= 0 &&
                (st.st_mode & 0777) == 0600);
         assert(fstatat(env->root_fd, "var/lib/gybe", &st, 0) >= 0 && (st.st_mode & 0777) == 0700);
+}
+
+/* Asked for again after a while, and after a longer while; reported when it was in vain three times. */
+static void test_reboot_wait(void)
+{
+        static const struct {
+                unsigned asks;
+                uint64_t asked_at, now, again_at;
+                bool never;
+        } cases[] = {
+                { 0, 0, 5000, 0, false },
+                { 1, 1000, 1000, 1900, false },
+                { 1, 1000, 9999, 1900, false },
+                { 2, 1000, 9999, 2800, false },
+                { 3, 1000, 1899, 4600, false },
+                { 3, 1000, 1900, 4600, true },
+                { 30, 1000, 99999, 22600, true }, /* every six hours from then on */
+                { UINT32_MAX, 1000, 1000, 22600, false },
+                { 1, 5000, 1000, 1000, false }, /* the clock was set back */
+                { 3, 5000, 1000, 1000, true },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Journal j = { .reboot_asks = cases[i].asks, .reboot_asked_at = cases[i].asked_at };
+                RebootWait w;
+
+                reboot_wait(&j, cases[i].now, &w);
+                assert(w.again_at == cases[i].again_at && w.never == cases[i].never);
+        }
 }
 
 static void test_unknown_survives(const Env *env)
@@ -231,6 +271,7 @@ int main(void)
         assert(env_open(root, &env, NULL) >= 0);
         test_names();
         test_round_trip(&env);
+        test_reboot_wait();
         test_unknown_survives(&env);
         test_lost(&env);
         test_missing_and_errors(&env);
