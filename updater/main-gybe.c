@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <stddef.h>
 #include <stdio.h>
 
 static const char usage_text[] =
@@ -23,13 +24,21 @@ static const char usage_text[] =
         "  update [--version V | RELEASE] [--no-reboot]   stage and finalize\n"
         "  commit                       judge a slot on trial: keep it, or go back\n"
         "  rollback [--no-reboot]       return to the other slot, or take a finalize back\n"
-        "  quarantine [list | clear ID | clear --all]\n"
+        "  watch                        follow what runs now until it ends\n"
+        "\n"
+        "  pin V | unpin                only this version; any version again\n"
+        "  hold [--until T] [--reason R] | unhold   nothing moves until T (a time, or 8h)\n"
+        "  skip V | unskip V            never this version\n"
         "  policy explain [--at TIME]   what each rule says, since which file, and when that changes\n"
+        "  quarantine [list | clear ID | clear --all]\n"
         "  history                      what happened, with the chain checked\n"
+        "  audit                        history, trust and quarantine in one document\n"
         "\n"
         "  --allow-downgrade            accept a release below this host's floor (recorded)\n"
         "  --override                   pass hold, window, rollout and minimum age (recorded)\n"
         "  --root DIR --disk FILE       work on a host made of files\n"
+        "  --no-agent                   do it here, even where the agent runs\n"
+        "  --yes                        ask no questions\n"
         "\n"
         "exit: 0 done, 1 failed, 2 usage, 3 refused by policy, 4 refused by trust, 5 busy, 10 nothing to "
         "do\n";
@@ -59,10 +68,14 @@ static int dispatch(Cli *cli, Why *why)
                 int (*run)(Cli *, Why *);
         } verbs[] = {
                 { "status", 0, verb_status },   { "quarantine", 2, verb_quarantine },
-                { "history", 0, verb_history }, { "check", 1, verb_walk },
-                { "stage", 1, verb_walk },      { "finalize", 0, verb_walk },
-                { "update", 1, verb_walk },     { "commit", 0, verb_walk },
-                { "rollback", 0, verb_walk },   { "policy", 1, verb_policy },
+                { "history", 0, verb_history }, { "audit", 0, verb_audit },
+                { "check", 1, verb_walk },      { "stage", 1, verb_walk },
+                { "finalize", 0, verb_walk },   { "update", 1, verb_walk },
+                { "commit", 0, verb_walk },     { "rollback", 0, verb_walk },
+                { "watch", 0, verb_watch },     { "policy", 1, verb_policy },
+                { "pin", 1, verb_rule },        { "unpin", 0, verb_rule },
+                { "hold", 0, verb_rule },       { "unhold", 0, verb_rule },
+                { "skip", 1, verb_rule },       { "unskip", 1, verb_rule },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
@@ -79,103 +92,103 @@ static int dispatch(Cli *cli, Why *why)
         return fail_hint(why, -EINVAL, "gybe --help lists the verbs");
 }
 
-enum {
-        OPT_ROOT = 256,
-        OPT_DISK,
-        OPT_JSON,
-        OPT_QUIET,
-        OPT_NO_PROGRESS,
-        OPT_ALL,
-        OPT_VERSION,
-        OPT_NO_REBOOT,
-        OPT_DOWNGRADE,
-        OPT_OVERRIDE,
-        OPT_AT
+/* Options that only fill a field: a text, or a flag. The others are in parse(). */
+static const struct {
+        const char *name;
+        bool text;
+        size_t field;
+} fields[] = {
+        { "root", true, offsetof(Cli, root) },
+        { "disk", true, offsetof(Cli, disk) },
+        { "at", true, offsetof(Cli, at) },
+        { "until", true, offsetof(Cli, until) },
+        { "reason", true, offsetof(Cli, reason) },
+        { "json", false, offsetof(Cli, json) },
+        { "quiet", false, offsetof(Cli, quiet) },
+        { "yes", false, offsetof(Cli, yes) },
+        { "all", false, offsetof(Cli, all) },
+        { "no-progress", false, offsetof(Cli, no_progress) },
+        { "no-reboot", false, offsetof(Cli, no_reboot) },
+        { "no-agent", false, offsetof(Cli, no_agent) },
+        { "allow-downgrade", false, offsetof(Cli, allow_downgrade) },
+        { "override", false, offsetof(Cli, override) },
 };
 
-/* 0 go on, 1 done (help), negative: usage */
-static int parse(int argc, char *argv[], Cli *cli, Why *why)
+enum { OPT_FIELD = 256 };
+
+static void set_field(Cli *cli, size_t i)
 {
-        static const struct option options[] = {
-                { "root", required_argument, NULL, OPT_ROOT },
-                { "disk", required_argument, NULL, OPT_DISK },
-                { "json", no_argument, NULL, OPT_JSON },
-                { "quiet", no_argument, NULL, OPT_QUIET },
-                { "no-progress", no_argument, NULL, OPT_NO_PROGRESS },
-                { "all", no_argument, NULL, OPT_ALL },
-                { "version", optional_argument, NULL, OPT_VERSION },
-                { "no-reboot", no_argument, NULL, OPT_NO_REBOOT },
-                { "allow-downgrade", no_argument, NULL, OPT_DOWNGRADE },
-                { "override", no_argument, NULL, OPT_OVERRIDE },
-                { "at", required_argument, NULL, OPT_AT },
-                { "help", no_argument, NULL, 'h' },
-                { 0 },
+        char *at = (char *) cli + fields[i].field;
+        const char *text = optarg;
+        bool flag = true;
+
+        if (fields[i].text)
+                memcpy(at, &text, sizeof(text));
+        else
+                memcpy(at, &flag, sizeof(flag));
+}
+
+static int wrong(Why *why, const char *problem, const char *what)
+{
+        (void) fail(why, -EINVAL, WHY_USAGE, "usage", "%s%s", problem, what);
+        return fail_hint(why, -EINVAL, "gybe --help lists verbs and options");
+}
+
+/* All options, in any order with the verb. 0, 1 done (help), negative: usage */
+static int parse_options(int argc, char *argv[], Cli *cli, Why *why)
+{
+        struct option options[ELEMENTSOF(fields) + 3] = {
+                [ELEMENTSOF(fields)] = { "version", optional_argument, NULL, 'V' },
+                [ELEMENTSOF(fields) + 1] = { "help", no_argument, NULL, 'h' },
         };
         int c;
 
-        /* How to answer is wanted even for what cannot be parsed. */
-        for (int i = 1; i < argc && !streq(argv[i], "--"); i++)
-                cli->json |= streq(argv[i], "--json");
+        for (size_t i = 0; i < ELEMENTSOF(fields); i++)
+                options[i] =
+                        (struct option){ fields[i].name, fields[i].text ? required_argument : no_argument,
+                                         NULL, OPT_FIELD + (int) i };
         opterr = 0;
-        while ((c = getopt_long(argc, argv, "hq", options, NULL)) >= 0) {
-                switch (c) {
-                case OPT_ROOT:
-                        cli->root = optarg;
-                        break;
-                case OPT_DISK:
-                        cli->disk = optarg;
-                        break;
-                case OPT_JSON:
-                        cli->json = true;
-                        break;
-                case OPT_QUIET:
-                case 'q':
+        while ((c = getopt_long(argc, argv, "hqy", options, NULL)) >= 0) {
+                if (c >= OPT_FIELD)
+                        set_field(cli, (size_t) (c - OPT_FIELD));
+                else if (c == 'q')
                         cli->quiet = true;
-                        break;
-                case OPT_NO_PROGRESS:
-                        cli->no_progress = true;
-                        break;
-                case OPT_ALL:
-                        cli->all = true;
-                        break;
-                case OPT_NO_REBOOT:
-                        cli->no_reboot = true;
-                        break;
-                case OPT_DOWNGRADE:
-                        cli->allow_downgrade = true;
-                        break;
-                case OPT_OVERRIDE:
-                        cli->override = true;
-                        break;
-                case OPT_AT:
-                        cli->at = optarg;
-                        break;
-                case OPT_VERSION:
+                else if (c == 'y')
+                        cli->yes = true;
+                else if (c == 'V') {
                         /* "--version V" of stage and update, "--version" alone as everywhere */
                         if (!optarg && optind < argc && argv[optind][0] != '-')
                                 optarg = argv[optind++];
                         cli->version = optarg;
                         cli->asked_version = !optarg;
-                        break;
-                case 'h':
+                } else if (c == 'h') {
                         (void) fputs(usage_text, stdout);
                         return 1;
-                default:
-                        (void) fail(why, -EINVAL, WHY_USAGE, "usage", "unknown option or missing value: %s",
-                                    argv[optind - 1]);
-                        return fail_hint(why, -EINVAL, "gybe --help lists the options");
-                }
+                } else
+                        return wrong(why, "unknown option or missing value: ", argv[optind - 1]);
         }
+        return 0;
+}
+
+/* 0 go on, 1 done (help), negative: usage */
+static int parse(int argc, char *argv[], Cli *cli, Why *why)
+{
+        int r;
+
+        /* How to answer is wanted even for what cannot be parsed. */
+        for (int i = 1; i < argc && !streq(argv[i], "--"); i++)
+                cli->json |= streq(argv[i], "--json");
+        r = parse_options(argc, argv, cli, why);
+        if (r != 0)
+                return r;
         if (cli->asked_version && optind >= argc) {
                 (void) printf("gybe %s\n", GYBE_VERSION);
                 return 1;
         }
         if (cli->asked_version)
-                return fail(why, -EINVAL, WHY_USAGE, "usage", "--version needs a value here");
-        if (optind >= argc) {
-                (void) fail(why, -EINVAL, WHY_USAGE, "usage", "no verb");
-                return fail_hint(why, -EINVAL, "gybe --help lists the verbs");
-        }
+                return wrong(why, "--version needs a value here", "");
+        if (optind >= argc)
+                return wrong(why, "no verb", "");
         cli->verb = argv[optind];
         cli->args = argv + optind + 1;
         cli->n_args = argc - optind - 1;
@@ -196,6 +209,7 @@ int main(int argc, char *argv[])
         log_quiet(cli.quiet);
         if (r >= 0)
                 r = dispatch(&cli, &why);
+        cli.remote = remote_free(cli.remote);
         env_done(&cli.env);
         return r < 0 ? report(&cli, &why, r) : 0;
 }

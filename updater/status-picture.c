@@ -121,13 +121,19 @@ static void sentence(const Json *status, bool agent, Str *out)
 }
 
 /* What the agent will do, when, and why not now. */
-static void forecast(const Json *next, Str *out)
+static void forecast(const Json *status, uint64_t now, Str *out)
 {
-        const char *action = json_get_str(next, "action"), *at = json_get_str(next, "at"),
-                   *because = json_get_str(next, "because");
+        const Json *next = json_get(status, "next"), *job = json_get(status, "job");
+        const char *action = or_dash(json_get_str(next, "action")), *because = json_get_str(next, "because");
+        char at[TIME_TEXT_SIZE] = "";
+        uint64_t when = 0;
 
-        str_addf(out, " Next: %s%s%s%s%s\n", or_dash(action), at ? " at " : "", at ? at : "",
-                 because && because[0] ? ": " : "", because ? because : "");
+        if (job)
+                str_addf(out, " Now: %s runs.\n", or_dash(json_get_str(job, "verb")));
+        if (json_get_time(next, "at", &when) > 0 && when > now)
+                format_time(when, at);
+        str_addf(out, " Next: %s%s%s%s%s\n", streq(action, "none") ? "nothing" : action, at[0] ? " at " : "",
+                 at, because && because[0] ? ": " : "", because ? because : "");
 }
 
 static void last_outcome(const Json *status, Str *out)
@@ -176,10 +182,9 @@ static void way_back(const Json *status, Str *out)
         str_add(out, "\n");
 }
 
-char *status_picture(const Json *status, bool colour)
+char *status_picture(const Json *status, uint64_t now, bool colour)
 {
         const char *product = json_get_str(status, "product"), *layout = json_get_str(status, "layout");
-        bool agent = flag(status, "agent");
         Str out = STR_NULL;
 
         str_addf(&out, " %s · channel %s · %s%s%s%s\n", product ? product : "no product configured",
@@ -187,9 +192,9 @@ char *status_picture(const Json *status, bool colour)
                  layout ? " · " : "", layout ? layout : "",
                  flag(json_get(status, "boot"), "secureBoot") ? " · Secure Boot" : "");
         boxes(json_get(status, "slots"), colour, &out);
-        sentence(status, agent, &out);
-        if (agent)
-                forecast(json_get(status, "next"), &out);
+        sentence(status, now > 0, &out);
+        if (now > 0)
+                forecast(status, now, &out);
         last_outcome(status, &out);
         way_back(status, &out);
         problems(json_get(status, "problems"), &out);

@@ -7,5 +7,6 @@
 #include "facts.h"
 
 Json *status_json(const Host *host);
-/* 80 columns. colour: escape sequences are welcome. The caller frees; NULL: no memory. */
-char *status_picture(const Json *status, bool colour);
+/* 80 columns. now (seconds): the document is the agent's, who goes on by itself; 0: nobody does. colour: escape sequences are
+ * welcome. The caller frees; NULL: no memory. */
+char *status_picture(const Json *status, uint64_t now, bool colour);

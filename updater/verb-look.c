@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 
-/* status: questions that change nothing. */
+/* status, watch: what is, and what is going on. They change nothing. */
 
 #include "cli.h"
+#include "base/str.h"
 #include "status.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
-int verb_status(Cli *cli, Why *why)
+#define WATCH_EVERY_US 250000u /* progress is written twice a second */
+
+static int status_here(Cli *cli, Json **ret, Why *why)
 {
-        _cleanup_(json_unrefp) Json *status = NULL;
-        _cleanup_(free_charp) char *picture = NULL;
         _cleanup_(host_done) Host host = { 0 };
         int r = host_open(&cli->env, cli->disk, &host, why);
 
@@ -20,12 +22,117 @@ int verb_status(Cli *cli, Why *why)
                 r = host_foresee(&host, why);
         if (r < 0)
                 return r;
-        status = status_json(&host);
+        *ret = status_json(&host);
+        return *ret ? 0 : -ENOMEM;
+}
+
+/* 1: the agent's, which knows what comes next; 0: ours. */
+static int find_status(Cli *cli, Json **ret, Why *why)
+{
+        Remote *agent;
+        int r = cli_agent(cli, &agent, why);
+
+        if (r > 0)
+                r = remote_read(agent, "Describe", ret, why);
+        else if (r == 0)
+                return status_here(cli, ret, why);
+        return r < 0 ? r : 1;
+}
+
+int verb_status(Cli *cli, Why *why)
+{
+        _cleanup_(json_unrefp) Json *status = NULL;
+        _cleanup_(free_charp) char *picture = NULL;
+        int r = find_status(cli, &status, why);
+
+        if (r < 0)
+                return r;
         if (cli->json)
                 return cli_print(cli, status);
-        picture = status_picture(status, isatty(STDOUT_FILENO) && !getenv("NO_COLOR"));
+        picture = status_picture(status, r > 0 ? env_now(&cli->env) : 0,
+                                 isatty(STDOUT_FILENO) && !getenv("NO_COLOR"));
         if (!picture)
                 return -ENOMEM;
         (void) fputs(picture, stdout);
+        return 0;
+}
+
+/* --- watch --- */
+
+static void on_state(void *ctx, const char *line)
+{
+        Cli *cli = ctx;
+
+        progress_end(&cli->progress);
+        cli_say(cli, "%s", line);
+}
+
+/* The job that writes its progress now. 1 and *ret, 0 none. */
+static int running_job(Cli *cli, char ret_id[JOB_ID_SIZE], JobProgress *ret)
+{
+        _cleanup_(strv_freep) char **ids = NULL;
+        int r = job_list(&cli->env, &ids);
+
+        if (r < 0)
+                return r == -ENOMEM ? r : 0;
+        for (char **id = ids; id && *id; id++) {
+                _cleanup_(json_unrefp) Json *result = NULL;
+                JobProgress p = { 0 };
+
+                if (job_result_load(&cli->env, *id, &result, NULL) != 0 ||
+                    job_progress_load(&cli->env, *id, &p) <= 0 || p.pid == 0 || p.pid > INT32_MAX ||
+                    (kill((pid_t) p.pid, 0) < 0 && errno != EPERM))
+                        continue;
+                (void) snprintf(ret_id, JOB_ID_SIZE, "%s", *id);
+                *ret = p;
+                return 1;
+        }
+        return 0;
+}
+
+/* Without an agent the jobs' own files tell. */
+static int watch_here(Cli *cli)
+{
+        char id[JOB_ID_SIZE], before[JOB_ID_SIZE] = "";
+        JobProgress p;
+        int r;
+
+        while ((r = running_job(cli, id, &p)) > 0) {
+                ProgressValues v = { p.what, p.done, p.total, p.fetched, p.skipped, p.written };
+                char line[80];
+
+                if (!streq(id, before)) {
+                        (void) snprintf(line, sizeof(line), "job %s runs", id);
+                        on_state(cli, line);
+                        (void) snprintf(before, sizeof(before), "%s", id);
+                }
+                cli_progress(cli, &v);
+                (void) usleep(WATCH_EVERY_US);
+        }
+        return r;
+}
+
+int verb_watch(Cli *cli, Why *why)
+{
+        const RemoteWatch watch = { .progress = cli_progress, .state = on_state, .ctx = cli };
+        _cleanup_(json_unrefp) Json *status = NULL;
+        Remote *agent;
+        int r = cli_agent(cli, &agent, why);
+
+        if (r < 0)
+                return r;
+        progress_init(&cli->progress, !cli->quiet && !cli->no_progress && !cli->json);
+        r = r > 0 ? remote_watch(agent, &watch, why) : watch_here(cli);
+        progress_end(&cli->progress);
+        if (r == -EINTR)
+                return 0; /* whoever watched has seen enough */
+        if (r >= 0)
+                r = find_status(cli, &status, why);
+        if (r < 0)
+                return r;
+        if (cli->json)
+                return cli_print(cli, status);
+        cli_say(cli, "Nothing runs; the phase is %s.",
+                json_get_str(status, "phase") ? json_get_str(status, "phase") : "unknown");
         return 0;
 }

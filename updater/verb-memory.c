@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 
-/* history, quarantine: what this host remembers. */
+/* history, audit, quarantine: what this host remembers. */
 
 #include "cli.h"
-#include "base/log.h"
 #include "base/str.h"
-#include "state/state.h"
+#include "control/operator.h"
+#include "control/record.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -37,57 +37,88 @@ static int show_event(void *ctx, const char *key, const Json *value)
         return 0;
 }
 
+static void show_events(const Json *events)
+{
+        json_foreach (e, events) {
+                Str line = STR_NULL;
+                const char *when = json_get_str(e, "time"), *what = json_get_str(e, "event");
+
+                str_addf(&line, "%s  %-12s", when ? when : "-", what ? what : "-");
+                (void) json_each(e, show_event, &line);
+                one_line(line.text);
+                (void) printf("%s\n", line.text ? line.text : "");
+                str_done(&line);
+        }
+}
+
+static int broken_chain(uint64_t line, Why *why)
+{
+        (void) fail(why, -EBADMSG, WHY_HOST, "history-broken",
+                    "history: the hash chain breaks at line %" PRIu64, line);
+        return fail_hint(why, -EBADMSG, "lines after it were changed or lost; keep a copy for your auditors");
+}
+
+/* gybe.audit/1. The files are root's; anybody else asks the agent, which asks polkit. */
+static int audit(Cli *cli, Json **ret, Why *why)
+{
+        Remote *agent;
+        int r = geteuid() == 0 ? 0 : cli_agent(cli, &agent, why);
+
+        return r < 0 ? r : r > 0 ? remote_read(agent, "Audit", ret, why) : record_audit(&cli->env, ret, why);
+}
+
 int verb_history(Cli *cli, Why *why)
 {
-        _cleanup_(json_unrefp) Json *events = NULL;
+        _cleanup_(json_unrefp) Json *history = NULL, *whole = NULL;
         uint64_t broken = 0;
-        int r = history_read(&cli->env, &events, &broken, why);
+        Remote *agent;
+        int r = geteuid() == 0 ? 0 : cli_agent(cli, &agent, why);
+
+        if (r > 0) {
+                r = audit(cli, &whole, why);
+                history = json_ref(json_get(whole, "history"));
+                (void) json_get_u64(history, "brokenAtLine", &broken);
+        } else if (r == 0)
+                r = record_history(&cli->env, &history, &broken, why);
+        if (r < 0)
+                return r;
+        if (cli->json)
+                (void) cli_print(cli, history);
+        else
+                show_events(json_get(history, "events"));
+        return broken > 0 ? broken_chain(broken, why) : 0;
+}
+
+/* Always a document: it is for those who collect it. */
+int verb_audit(Cli *cli, Why *why)
+{
+        _cleanup_(json_unrefp) Json *whole = NULL;
+        uint64_t broken = 0;
+        int r = audit(cli, &whole, why);
 
         if (r < 0)
                 return r;
-        if (cli->json) {
-                _cleanup_(json_unrefp) Json *j = json_new_object();
-
-                json_set_str(j, "schema", "gybe.history/1");
-                json_set_bool(j, "chainHolds", broken == 0);
-                if (broken > 0)
-                        json_set_u64(j, "brokenAtLine", broken);
-                json_set(j, "events", json_ref(events));
-                (void) cli_print(cli, j);
-        } else
-                json_foreach (e, events) {
-                        Str line = STR_NULL;
-                        const char *when = json_get_str(e, "time"), *what = json_get_str(e, "event");
-
-                        str_addf(&line, "%s  %-12s", when ? when : "-", what ? what : "-");
-                        (void) json_each(e, show_event, &line);
-                        one_line(line.text);
-                        (void) printf("%s\n", line.text ? line.text : "");
-                        str_done(&line);
-                }
-        if (broken > 0) {
-                (void) fail(why, -EBADMSG, WHY_HOST, "history-broken",
-                            "history: the hash chain breaks at line %" PRIu64, broken);
-                return fail_hint(why, -EBADMSG,
-                                 "lines after it were changed or lost; keep a copy for your auditors");
-        }
-        return 0;
+        (void) cli_print(cli, whole);
+        return json_get_u64(json_get(whole, "history"), "brokenAtLine", &broken) > 0
+                       ? broken_chain(broken, why)
+                       : 0;
 }
 
 static int quarantine_show(Cli *cli, Why *why)
 {
-        _cleanup_(json_unrefp) Json *list = NULL;
-        int r = quarantine_list(&cli->env, &list, why);
+        _cleanup_(json_unrefp) Json *j = NULL;
+        const Json *list;
+        Remote *agent;
+        int r = cli_agent(cli, &agent, why);
 
+        if (r >= 0)
+                r = r > 0 ? remote_read(agent, "ListQuarantine", &j, why)
+                          : record_quarantine(&cli->env, &j, why);
         if (r < 0)
                 return r;
-        if (cli->json) {
-                _cleanup_(json_unrefp) Json *j = json_new_object();
-
-                json_set_str(j, "schema", "gybe.quarantine/1");
-                json_set(j, "entries", json_ref(list));
+        if (cli->json)
                 return cli_print(cli, j);
-        }
+        list = json_get(j, "entries");
         if (json_len(list) == 0)
                 (void) printf("Nothing is in quarantine.\n");
         json_foreach (q, list) {
@@ -100,42 +131,39 @@ static int quarantine_show(Cli *cli, Why *why)
         return 0;
 }
 
+static int clear_here(Cli *cli, const char *id, unsigned *ret_cleared, Why *why)
+{
+        _cleanup_(free_charp) char *name = NULL;
+        JobRequester by = cli_requester(cli, &name);
+
+        return operator_clear_quarantine(&cli->env, id, &by, ret_cleared, why);
+}
+
 int verb_quarantine(Cli *cli, Why *why)
 {
         const char *what = cli->n_args > 0 ? cli->args[0] : "list",
                    *id = cli->n_args > 1 ? cli->args[1] : NULL;
-        _cleanup_(json_unrefp) Json *e = NULL;
-        int lock, r;
+        _cleanup_(json_unrefp) Json *j = NULL;
+        unsigned cleared = 0;
+        Remote *agent;
+        int r;
 
         if (streq(what, "list"))
                 return quarantine_show(cli, why);
         if (!streq(what, "clear") || (!id && !cli->all))
                 return fail(why, -EINVAL, WHY_USAGE, "usage",
                             "quarantine: use list, clear ID, or clear --all");
-        lock = state_lock(&cli->env, why);
-        if (lock < 0)
-                return lock;
-        r = quarantine_clear(&cli->env, id, why);
-        if (r > 0) {
-                e = json_new_object();
-                json_set_str(e, "event", "quarantine-cleared");
-                json_set_str(e, "id", id ? id : "all");
-                json_set_u64(e, "uid", getuid());
-                if (history_append(&cli->env, e, why) < 0)
-                        r = -EIO;
-        }
-        (void) close(lock);
-        if (r == 0)
-                return fail(why, -ENODATA, WHY_NOTHING, "not-in-quarantine", "quarantine: nothing to clear");
-        if (r > 0 && attempts_forget_id(&cli->env, id) < 0)
-                log_warning("the attempts of what was cleared are still counted");
-        if (r > 0 && cli->json) {
-                _cleanup_(json_unrefp) Json *j = json_new_object();
-
-                json_set_str(j, "schema", "gybe.quarantine/1");
-                json_set_u64(j, "cleared", (uint64_t) r);
-                (void) cli_print(cli, j);
-        } else if (r > 0 && !cli->quiet)
-                (void) printf("Cleared %i.\n", r);
-        return r < 0 ? r : 0;
+        if ((!id && (r = cli_confirm(cli, "Let everything that failed here be tried again?", why)) < 0) ||
+            (r = cli_agent(cli, &agent, why)) < 0)
+                return r;
+        r = r > 0 ? remote_clear_quarantine(agent, id, &cleared, why) : clear_here(cli, id, &cleared, why);
+        if (r < 0)
+                return r;
+        cli_say(cli, "Cleared %u.", cleared);
+        if (!cli->json)
+                return 0;
+        j = json_new_object();
+        json_set_str(j, "schema", "gybe.quarantine/1");
+        json_set_u64(j, "cleared", cleared);
+        return cli_print(cli, j);
 }

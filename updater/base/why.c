@@ -25,6 +25,23 @@ int why_exit_code(const Why *why)
         return (unsigned) why->kind < _WHY_MAX ? kinds[why->kind].exit_code : 1;
 }
 
+WhyKind why_kind_from_name(const char *name)
+{
+        for (WhyKind k = WHY_NONE + 1; k < _WHY_MAX; k++)
+                if (strcmp(kinds[k].name, name) == 0)
+                        return k;
+        return WHY_HOST;
+}
+
+/* Several kinds are exit 1: the host's, whom somebody has to look after. */
+WhyKind why_kind_from_exit(int exit_code)
+{
+        for (WhyKind k = WHY_NONE + 1; k < _WHY_MAX; k++)
+                if (kinds[k].exit_code == exit_code && exit_code != 1)
+                        return k;
+        return WHY_HOST;
+}
+
 /* Sentences carry bytes from outside (URLs, labels, file names). One line, no terminal control: */
 static void make_printable(char *text)
 {

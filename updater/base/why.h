@@ -40,3 +40,6 @@ int fail_errno(Why *why, int r, WhyKind kind, const char *fmt, ...) _printf_(4, 
 
 const char *why_kind_name(WhyKind kind);
 int why_exit_code(const Why *why);
+/* Back from what another process said; WHY_HOST for what is not known. */
+WhyKind why_kind_from_name(const char *name);
+WhyKind why_kind_from_exit(int exit_code);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #include "control/service-call.h"
+#include "control/operator.h"
 #include "base/str.h"
 #include "base/utf8.h"
 
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <systemd/sd-bus.h>
 
-#define PASSWD_MAX  (4u * 1024u * 1024u) /* twenty thousand users */
 #define OPTIONS_MAX 16u
 #define USEC        UINT64_C(1000000)
 
@@ -175,48 +175,6 @@ int call_read_options(sd_bus_message *m, unsigned allowed, Call *c, Why *why)
 
 /* --- the caller --- */
 
-/* "name:x:1000:..." */
-static bool line_is_of(const char *line, size_t n, uint64_t uid, size_t *ret_name)
-{
-        const char *end = line + n, *name = memchr(line, ':', n), *pass, *p;
-        uint64_t value = 0;
-
-        pass = name ? memchr(name + 1, ':', (size_t) (end - name - 1)) : NULL;
-        if (!pass || name == line)
-                return false;
-        for (p = pass + 1; p < end && *p >= '0' && *p <= '9' && value <= UINT32_MAX; p++)
-                value = value * 10 + (uint64_t) (*p - '0');
-        if (p == pass + 1 || p == end || *p != ':' || value != uid)
-                return false;
-        *ret_name = (size_t) (name - line);
-        return true;
-}
-
-char *call_user_name(const Env *env, uint64_t uid)
-{
-        _cleanup_(bytes_done) Bytes b = BYTES_NULL;
-        const char *p, *end;
-
-        if (env_read(env, "/etc/passwd", PASSWD_MAX, &b) < 0)
-                return NULL;
-        p = (const char *) b.data;
-        for (end = p + b.size; p < end;) {
-                const char *nl = memchr(p, '\n', (size_t) (end - p));
-                size_t n = (size_t) ((nl ? nl : end) - p), name;
-
-                if (line_is_of(p, n, uid, &name) && name <= 64) {
-                        char *text = strndup(p, name);
-
-                        if (text && check_text("", text, 1, 64, NULL) >= 0)
-                                return text;
-                        free(text);
-                        return NULL;
-                }
-                p += n + 1;
-        }
-        return NULL;
-}
-
 int call_read_caller(sd_bus_message *m, const Env *env, Call *c, Why *why)
 {
         _cleanup_(sd_bus_creds_unrefp) sd_bus_creds *creds = NULL;
@@ -230,7 +188,7 @@ int call_read_caller(sd_bus_message *m, const Env *env, Call *c, Why *why)
         if (r < 0)
                 return fail_errno(why, r, WHY_HOST, "asking the bus who called");
         c->uid = uid;
-        c->user = call_user_name(env, uid);
+        c->user = operator_name(env, uid);
         return 0;
 }
 

@@ -51,6 +51,3 @@ int call_read_caller(sd_bus_message *m, const Env *env, Call *call, Why *why);
 
 /* Answers with the error that r and *why are. Returns 1, or negative when nothing could be sent. */
 int call_refuse(sd_bus_message *m, int r, const Why *why);
-
-/* The name of a user in the host's /etc/passwd; NULL: unknown. No name service is asked, since it might need the network. */
-char *call_user_name(const Env *env, uint64_t uid);

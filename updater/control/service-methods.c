@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "control/explain.h"
 #include "control/operator.h"
 #include "control/record.h"
 #include "control/service-call.h"
@@ -111,11 +112,25 @@ static int act_audit(Service *s, const Method *method _unused_, const Call *call
         return r < 0 ? r : service_append_json(reply, j);
 }
 
-static int act_rule(Service *s _unused_, const Method *method, const Call *call _unused_,
-                    sd_bus_message *reply _unused_, Why *why)
+static int act_rule(Service *s, const Method *method, const Call *call, sd_bus_message *reply _unused_,
+                    Why *why)
 {
-        return fail(why, -ENOSYS, WHY_HOST, "not-built-in", "%s: this build cannot change rules",
-                    method->member);
+        PolicyChange change = {
+                .verb = policy_verb_from_name(method->verb),
+                .version = call->text,
+                .until = call->until,
+                .reason = call->reason && call->reason[0] ? call->reason : NULL,
+        };
+        JobRequester by = requester(call);
+        Why ignored = { 0 };
+        int r = operator_change_rule(s->env, &change, &by, why);
+
+        if (r < 0)
+                return r;
+        /* What is wrong in some other file was so before, and `gybe status` says it. */
+        r = agent_reload(s->agent, &ignored);
+        s->kick(s->ctx);
+        return r;
 }
 
 static const Method methods[] = {
@@ -270,6 +285,22 @@ static int read_describe(Service *s, sd_bus_message *m _unused_, sd_bus_message 
         return j ? service_append_json(reply, j) : -ENOMEM;
 }
 
+static int read_explain(Service *s, sd_bus_message *m, sd_bus_message *reply, Why *why)
+{
+        _cleanup_(call_done) Call call = { 0 };
+        _cleanup_(json_unrefp) Json *j = NULL;
+        ExplainQuestion question = { .offered = agent_properties(s->agent)->offered_version };
+        int r = call_read_options(m, CALL_OPTION_AT | CALL_OPTION_VERSION | CALL_OPTION_OVERRIDE, &call, why);
+
+        if (r < 0)
+                return r;
+        question.at = call.at;
+        question.version = call.version;
+        question.override = call.override;
+        r = explain_policy(s->env, agent_policy(s->agent), &question, &j);
+        return r < 0 ? r : service_append_json(reply, j);
+}
+
 static int read_health(Service *s, sd_bus_message *m _unused_, sd_bus_message *reply, Why *why _unused_)
 {
         _cleanup_(json_unrefp) Json *j = agent_status_json(s->agent);
@@ -296,6 +327,7 @@ int service_reading_call(sd_bus_message *m, void *userdata, sd_bus_error *error 
         } readers[] = {
                 { "JobResult", read_job_result },
                 { "Describe", read_describe },
+                { "Explain", read_explain },
                 { "Health", read_health },
                 { "ListQuarantine", read_quarantine_list },
         };

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #undef NDEBUG
 
-#include "base/fd.h"
 #include "base/str.h"
 #include "control/service-call.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <systemd/sd-bus.h>
+#include <unistd.h>
 
 #define ALL 0x3fu
 
@@ -166,43 +164,6 @@ static void test_until(void)
         }
 }
 
-static void test_user_name(void)
-{
-        static const char passwd[] = "root:x:0:0:root:/root:/bin/bash\n"
-                                     "broken\n"
-                                     ":x:5:5::/:\n"
-                                     "half:x:6\n"
-                                     "odd\033[1m:x:8:8::/:\n"
-                                     "alice:x:1000:1000:Alice:/home/alice:/bin/sh\n"
-                                     "big:x:99999999999999999999:1::/:\n"
-                                     "last:x:42:42::/:/bin/sh";
-        static const struct {
-                uint64_t uid;
-                const char *name;
-        } cases[] = { { 0, "root" }, { 1000, "alice" }, { 42, "last" }, { 5, NULL },
-                      { 6, NULL },   { 8, NULL },       { 7, NULL } };
-        char dir[] = "/tmp/test-service-call-XXXXXX", path[64];
-        Env env = ENV_NULL;
-        FILE *f;
-
-        assert(mkdtemp(dir));
-        (void) snprintf(path, sizeof(path), "%s/etc", dir);
-        assert(mkdir(path, 0755) >= 0);
-        (void) snprintf(path, sizeof(path), "%s/etc/passwd", dir);
-        f = fopen(path, "w");
-        assert(f && fputs(passwd, f) >= 0 && fclose(f) == 0);
-        assert(env_open(dir, &env, NULL) >= 0);
-        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
-                _cleanup_(free_charp) char *name = call_user_name(&env, cases[i].uid);
-
-                assert(streq0(name, cases[i].name));
-        }
-        env_done(&env);
-        assert(unlink(path) >= 0);
-        (void) snprintf(path, sizeof(path), "%s/etc", dir);
-        assert(rmdir(path) >= 0 && rmdir(dir) >= 0);
-}
-
 int main(void)
 {
         open_bus();
@@ -210,7 +171,6 @@ int main(void)
         test_values();
         test_many();
         test_until();
-        test_user_name();
         sd_bus_unref(bus);
         return 0;
 }
