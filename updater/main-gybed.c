@@ -481,7 +481,7 @@ int main(int argc, char *argv[])
         if (r >= 0) {
                 kick(&d);
                 (void) sd_notify(false, "READY=1");
-                r = sd_event_loop(d.event);
+                r = sd_event_loop(d.event); /* 1: the bus has gone, and systemd is to start us again */
         }
         close_daemon(&d);
         if (r < 0) {
@@ -489,5 +489,5 @@ int main(int argc, char *argv[])
                             why.hint);
                 return why.kind == WHY_NONE ? 1 : why_exit_code(&why);
         }
-        return 0;
+        return r;
 }

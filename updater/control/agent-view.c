@@ -37,6 +37,8 @@ void agent_refresh_view(Agent *a)
                 .version = json_get_str(a->status, "version"),
                 .target_version = j->phase != PHASE_IDLE ? j->version : NULL,
                 .offered_version = a->memory.offer.version,
+                .offered_serial = a->memory.offer.serial,
+                .offered_issued = a->memory.offer.issued,
                 .outcome = j->outcome != OUTCOME_NONE ? outcome_name(j->outcome) : NULL,
                 .reason = j->reason != REASON_NONE ? reason_name(j->reason) : NULL,
                 .message = j->message,

@@ -262,7 +262,7 @@ int agent_reload(Agent *a, Why *why)
         if (r < 0)
                 return r;
         memory_forget_retries(&a->memory);
-        a->changes |= AGENT_CHANGED_STATUS | AGENT_CHANGED_NEXT;
+        a->changes |= AGENT_CHANGED_STATUS | AGENT_CHANGED_NEXT | AGENT_CHANGED_POLICY;
         return 0;
 }
 

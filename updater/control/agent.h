@@ -88,9 +88,10 @@ typedef struct AgentProperties {
         const char *product, *channel;
         const char *running; /* "a", "b"; NULL unknown */
         AgentSlot slots[2];
-        const char *version;                    /* of what runs; NULL unknown */
-        const char *target_version;             /* of the update in progress; NULL none */
-        const char *offered_version;            /* by the last check; NULL nothing newer */
+        const char *version;         /* of what runs; NULL unknown */
+        const char *target_version;  /* of the update in progress; NULL none */
+        const char *offered_version; /* by the last check; NULL nothing newer */
+        uint64_t offered_serial, offered_issued;
         const char *outcome, *reason, *message; /* of the last update; NULL none */
 
         const char *next_action;  /* check, stage, finalize, reboot, commit, deliver, unlock, look, none */

@@ -11,6 +11,8 @@ int explain_policy(const Env *env, const Policy *policy, const ExplainQuestion *
         _cleanup_(journal_done) Journal journal = { 0 };
         _cleanup_(free_charp) char *machine_id = NULL;
         PolicySubject subject = { .version = q->offered,
+                                  .serial = q->offered_serial,
+                                  .issued = q->offered_issued,
                                   .unattended = !q->override,
                                   .override = q->override };
         bool lost = false;

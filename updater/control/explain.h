@@ -9,8 +9,9 @@
 typedef struct ExplainQuestion {
         const char *version; /* about this one; NULL: what is under way, else what is offered */
         const char *offered; /* the source has it and nobody took it yet; NULL none known */
-        uint64_t at;         /* 0: now */
-        bool override;       /* as a person who passes what can be passed */
+        uint64_t offered_serial, offered_issued;
+        uint64_t at;   /* 0: now */
+        bool override; /* as a person who passes what can be passed */
 } ExplainQuestion;
 
 /* gybe.policy/1. Who may not read the journal gets the answer without it. */

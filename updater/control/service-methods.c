@@ -289,7 +289,10 @@ static int read_explain(Service *s, sd_bus_message *m, sd_bus_message *reply, Wh
 {
         _cleanup_(call_done) Call call = { 0 };
         _cleanup_(json_unrefp) Json *j = NULL;
-        ExplainQuestion question = { .offered = agent_properties(s->agent)->offered_version };
+        const AgentProperties *a = agent_properties(s->agent);
+        ExplainQuestion question = { .offered = a->offered_version,
+                                     .offered_serial = a->offered_serial,
+                                     .offered_issued = a->offered_issued };
         int r = call_read_options(m, CALL_OPTION_AT | CALL_OPTION_VERSION | CALL_OPTION_OVERRIDE, &call, why);
 
         if (r < 0)
