@@ -56,8 +56,9 @@ CMDLINE = ("mount.usr=/dev/mapper/usr mount.usrflags=ro root=LABEL=ROOT rootflag
            "net.ifnames=0 loglevel=5 systemd.show_status=0 panic=5 rd.shell=0 rd.emergency=reboot "
            "systemd.default_device_timeout_sec=40 systemd.watchdog_sec=30")
 
-# Loaded by name in the initrd: no coldplug of all devices, which costs seconds under TCG.
-INITRD_DRIVERS = "virtio_pci virtio_blk virtio_console virtio_rng dm_verity erofs ext4 i6300esb"
+# Loaded by name in the initrd: no coldplug of all devices, which costs seconds under TCG. efi_pstore: a panic in there leaves a
+# crash dump in NVRAM, which the old slot reads.
+INITRD_DRIVERS = "virtio_pci virtio_blk virtio_console virtio_rng dm_verity erofs ext4 i6300esb efi_pstore"
 INITRD_MODULES = "systemd systemd-initrd systemd-udevd systemd-modules-load systemd-veritysetup dm udev-rules"
 
 # Nothing in a test asks for these, and each costs a second or two.
