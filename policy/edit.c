@@ -71,11 +71,12 @@ static void list_move(Json *skip, const char *version, const char *to, const cha
 
         json_add_str(more, version);
         json_set(skip, to, more);
-        json_remove(skip, from);
-        if (json_len(less) > 0)
+        if (json_len(less) > 0) {
                 json_set(skip, from, less);
-        else
-                (void) json_unref(less);
+                return;
+        }
+        json_remove(skip, from);
+        (void) json_unref(less);
 }
 
 static void set_skip(Json *j, const char *version)

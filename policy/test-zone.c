@@ -209,7 +209,7 @@ typedef struct Maker {
 static void put(Maker *m, uint64_t v, unsigned size)
 {
         while (size-- > 0)
-                m->data[m->n++] = (uint8_t) (v >> 8 * size);
+                m->data[m->n++] = (uint8_t) (size < 8 ? v >> 8 * size : 0);
 }
 
 static void put_text(Maker *m, const char *s)

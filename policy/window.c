@@ -65,7 +65,7 @@ static uint64_t window_next(const PolicyWindow *w, uint64_t t)
 {
         bool open = is_open(w, t);
 
-        for (uint64_t at = t; w->zone && at - t < HORIZON;) {
+        for (uint64_t at = t; w->zone && at <= ZONE_TIME_MAX && at - t < HORIZON;) {
                 uint64_t until;
                 int64_t local = (int64_t) at + policy_zone_offset(w->zone, at, &until);
 

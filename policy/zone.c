@@ -12,8 +12,6 @@
 #define TYPES_MAX   256u  /* an index is one byte */
 #define CHARS_MAX   2048u
 #define FOOTER_MAX  128u
-#define TIME_MAX                                                                                             \
-        253402300799 /* 9999-12-31: nothing of ours is later, and no calendar is reckoned beyond it */
 /* RFC 9636 3.2: no zone is further away from UTC */
 #define OFFSET_MIN (-25 * 3600 + 1)
 #define OFFSET_MAX (26 * 3600 - 1)
@@ -207,7 +205,7 @@ int policy_zone_parse(const void *data, size_t size, const char *name, PolicyZon
 
 int64_t policy_zone_offset(const PolicyZone *z, uint64_t t, uint64_t *ret_until)
 {
-        int64_t at = t > TIME_MAX ? TIME_MAX : (int64_t) t, until = INT64_MAX, offset;
+        int64_t at = t > ZONE_TIME_MAX ? ZONE_TIME_MAX : (int64_t) t, until = INT64_MAX, offset;
         size_t low = 0, high = z->n_times; /* the last transition that is not after t is low - 1 */
 
         while (low < high) {
@@ -225,6 +223,6 @@ int64_t policy_zone_offset(const PolicyZone *z, uint64_t t, uint64_t *ret_until)
                 if (low < z->n_times)
                         until = z->times[low];
         }
-        *ret_until = until > TIME_MAX ? UINT64_MAX : (uint64_t) until;
+        *ret_until = until > ZONE_TIME_MAX ? UINT64_MAX : (uint64_t) until;
         return offset;
 }

@@ -7,6 +7,9 @@
 
 #include "policy/policy.h"
 
+/* 9999-12-31: nothing of ours is later, and no calendar is reckoned beyond it. */
+#define ZONE_TIME_MAX 253402300799
+
 PolicyZone *policy_zone_free(PolicyZone *zone);
 void policy_zone_freep(PolicyZone **zone);
 int policy_zone_utc(const char *name, PolicyZone **ret);
