@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import guest
@@ -23,7 +24,7 @@ import probe
 
 SLOT_B_ENTRY = "vmlinuz-100-azlb0.efi"          # what gybe and Trident call the first update's UKI
 PRODUCT = "azure-container-linux"
-POLICY = {"automation": "stage", "attempts": 2, "soak": "5s", "deadline": "5m"}
+POLICY = {"automation": "check", "attempts": 2, "soak": "5s", "deadline": "5m"}
 
 
 class Skip(Exception):
@@ -60,6 +61,7 @@ class RangeHandler(http.server.SimpleHTTPRequestHandler):
                 data = f.read(min(left, 1 << 20))
                 self.wfile.write(data)
                 left -= len(data)
+                time.sleep(self.server.pause * len(data) / (1 << 20))
 
     def log_message(self, *_):
         pass
@@ -68,6 +70,7 @@ class RangeHandler(http.server.SimpleHTTPRequestHandler):
 def serve(folder):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(RangeHandler, directory=str(folder)))
     server.daemon_threads = True
+    server.pause = 0        # seconds after each MiB: a slow line
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
@@ -99,17 +102,20 @@ class Lab:
                                   f"{r.stdout}{r.stderr}")
         return r.stdout
 
-    def install_with_feed(self, version="1.0.0", *, sign=None, policy=None, **more):
+    def install_with_feed(self, version="1.0.0", *, sign=None, policy=None, source=None, health=None, root_changes=None,
+                          usr_changes=None, **more):
         """The same with keys, a trust root in /usr and a feed to update from."""
         self.keys, self.feed = self.folder / "keys", self.folder / "feed"
         self.feed.mkdir()
         self.release_tool("keygen", self.keys)
         self.server = serve(self.feed)
         config = {"product": PRODUCT, "channel": "stable",
-                  "source": {"type": "feed", "url": f"http://10.0.2.2:{self.server.server_address[1]}/index.json"}}
+                  "source": {"type": "feed", "url": f"http://10.0.2.2:{self.server.server_address[1]}/index.json",
+                             **(source or {})}, **({"health": health} if health else {})}
         changes = {"etc/gybe/gybe.json": json.dumps(config),
-                   "etc/gybe/policy.d/10-lab.json": json.dumps({**POLICY, **(policy or {})})}
-        return self.install(version, sign=sign, root_changes=changes, usr_changes=self.trust(), **more)
+                   "etc/gybe/policy.d/10-lab.json": json.dumps({**POLICY, **(policy or {})}), **(root_changes or {})}
+        return self.install(version, sign=sign, root_changes=changes, usr_changes={**self.trust(), **(usr_changes or {})},
+                            **more)
 
     def trust(self):
         return {"usr/lib/gybe/root.json": self.keys / "root.json"}
@@ -121,22 +127,31 @@ class Lab:
                                     usr_changes={**(self.trust() if with_gybe else {}), **(usr_changes or {})}, **more)
         if after:
             after(release)
-        key, cosi = self.keys / "release.pem", release.folder / f"acl-{version}-x86_64.cosi"
+        cosi = release.folder / f"acl-{version}-x86_64.cosi"
         slots = [w for letter in "ab" for w in ("--addon-template", release.addons[letter])]
         self.release_tool("build", "--usr", release.usr, "--salt", release.salt, "--uuid", release.uuid, "--uki", release.uki,
                           "--addon", release.addons["a"], *slots, "--loader", release.loader(),
                           "--os-release", release.folder / "os-release", "-o", cosi)
+        self.offer(cosi, version, serial)
+        return release
+
+    def offer(self, cosi, version, serial):
+        """Signs an image as this version and points the feed to it."""
+        key = self.keys / "release.pem"
         self.release_tool("sign", "--key", key, "--product", PRODUCT, "--channel", "stable", "--version", version,
                           "--serial", serial, cosi)
         self.release_tool("publish", "--feed", self.feed, "--key", key, "--channel", "stable", cosi)
-        return release
+
+    def offer_again(self, release, version, serial):
+        """The same bytes under another version number."""
+        cosi = release.folder / f"acl-{version}-x86_64.cosi"
+        shutil.copyfile(release.folder / f"acl-{release.version}-x86_64.cosi", cosi)
+        self.offer(cosi, version, serial)
 
     # running
 
     def start(self, deadline=900, **more):
-        self.machine = guest.guest(self.folder, self.disk, self.store, deadline=deadline,
-                                   secure_boot=self.sign is not None, **more)
-        self.machine.start()
+        self.power_on(deadline, **more)
         return self.settle()
 
     def settle(self, timeout=300):
@@ -146,6 +161,23 @@ class Lab:
         if text.strip() not in ("running", "degraded"):
             raise vm.MachineError(f"system is {text.strip()}")
         return boot_id
+
+    def power_on(self, deadline=900, **more):
+        """As start(), without waiting for anything."""
+        self.machine = guest.guest(self.folder, self.disk, self.store, deadline=deadline,
+                                   secure_boot=self.sign is not None, **more)
+        self.machine.start()
+
+    def until(self, condition, timeout=240):
+        """Waits until a shell condition holds inside."""
+        self.run(f"until {condition}; do sleep 1; done", timeout=timeout)
+
+    def unplug(self):
+        """The network is gone, and so is the feed."""
+        self.machine.monitor("set_link", name="net", up=False)
+        self.server.shutdown()
+        self.server.server_close()
+        self.server = None
 
     def run(self, command, timeout=120, check=True):
         return self.machine.run(command, timeout=timeout, check=check)
