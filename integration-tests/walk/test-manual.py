@@ -64,9 +64,13 @@ def missing(words, text):
 def _():
     """gybe: verbs and options"""
     help_text = subprocess.run([program("gybe"), "--help"], capture_output=True, text=True).stdout
-    verbs = set(re.findall(r"^ {2,4}([a-z]+)\b", help_text, re.M))
-    assert {"status", "update", "rollback"} <= verbs, verbs
+    lines = [line.split("  ")[0] for line in re.findall(r"^ {2,4}([a-z].*)", help_text, re.M)]
+    verbs = {re.match("[a-z]+", part.strip())[0] for line in lines for part in line.split(" | ") if part.strip()[:1].islower()}
+    assert {"status", "update", "rollback", "unhold"} <= verbs, verbs
     text = page("gybe.1")
+    told = text.split(".SH VERBS")[1].split(".SH OPTIONS")[0]
+    told = set(re.findall(r'^\.TP\n\.B\w? "?([a-z]+)', told, re.M))
+    assert told == verbs - {"list", "clear"}, f"manual and program differ in {told ^ verbs}"
     assert not missing(verbs | options_of(help_text), text), missing(verbs | options_of(help_text), text)
 
 
