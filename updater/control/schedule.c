@@ -4,7 +4,6 @@
 #include "base/digest.h"
 #include "base/str.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -147,8 +146,12 @@ static void plan_check(const Plan *p)
                 item->rule = "retry";
                 say(item, "the last check failed: %.300s",
                     r->kind == RETRY_VANISHED ? "the job was killed" : r->text);
-        } else
-                say(item, "the source is asked every %" PRIu64 " minutes", (p->f->interval + 59) / 60);
+        } else {
+                char every[DURATION_TEXT_SIZE];
+
+                format_duration(p->f->interval, every);
+                say(item, "the source is asked every %s", every);
+        }
 }
 
 /* --- stage --- */
