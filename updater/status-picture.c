@@ -136,6 +136,15 @@ static void forecast(const Json *status, uint64_t now, Str *out)
                  at, because && because[0] ? ": " : "", because ? because : "");
 }
 
+/* The operator's rule that stands before the next step. */
+static void in_the_way(const Json *status, Str *out)
+{
+        const char *because = json_get_str(json_get(status, "next"), "because");
+
+        if (because)
+                str_addf(out, " Not now: %s\n", because);
+}
+
 static void last_outcome(const Json *status, Str *out)
 {
         const char *outcome = json_get_str(status, "outcome"), *reason = json_get_str(status, "reason"),
@@ -195,6 +204,8 @@ char *status_picture(const Json *status, uint64_t now, bool colour)
         sentence(status, now > 0, &out);
         if (now > 0)
                 forecast(status, now, &out);
+        else
+                in_the_way(status, &out);
         last_outcome(status, &out);
         way_back(status, &out);
         problems(json_get(status, "problems"), &out);

@@ -93,6 +93,35 @@ static const char *next_action(const Host *h)
         }
 }
 
+/* The next step, and the operator's rule that stands before it: with something under way the one of its door, else a hold. A
+ * transaction that leads back is not asked about. */
+static Json *next_json(const Host *h)
+{
+        const Journal *j = &h->journal;
+        PolicySubject s = { .machine_id = h->machine_id };
+        PolicyDoor door = POLICY_FINALIZE;
+        Json *next = json_new_object();
+        PolicyVerdict v;
+
+        json_set_str(next, "action", next_action(h));
+        if (j->rollback || j->phase == PHASE_PROBATION)
+                return next;
+        if (j->phase == PHASE_STAGED || j->phase == PHASE_FINALIZED) {
+                s.version = j->version;
+                s.serial = j->serial;
+                s.issued = j->issued;
+                door = j->phase == PHASE_FINALIZED ? POLICY_REBOOT : POLICY_FINALIZE;
+        }
+        policy_ask(&h->policy, door, &s, env_now(h->env), &v);
+        if (v.answer == POLICY_GO || (!s.version && !streq(v.rule, policy_rule_name(POLICY_RULE_HOLD))))
+                return next;
+        if (v.answer == POLICY_WAIT && v.until != UINT64_MAX)
+                json_set_time(next, "at", v.until);
+        json_set_str(next, "rule", v.rule);
+        json_set_str(next, "because", v.because);
+        return next;
+}
+
 static Json *partition_json(const Partition *p)
 {
         Json *j;
@@ -248,8 +277,7 @@ static void add_way_back(Json *j, const Host *h)
 Json *status_json(const Host *h)
 {
         Why memory;
-        Json *j = json_new_object(), *slots = json_new_object(), *next = json_new_object(),
-             *problems = json_new_array();
+        Json *j = json_new_object(), *slots = json_new_object(), *problems = json_new_array();
 
         json_set_str(j, "schema", "gybe.status/1");
         json_set_str(j, "product", h->config.product);
@@ -273,8 +301,7 @@ Json *status_json(const Host *h)
         json_set(j, "reboot", reboot_json(h));
         json_set(j, "failure", failure_json(&h->journal));
         json_set_u64(j, "highWaterSerial", h->trust.high_water_serial);
-        json_set_str(next, "action", next_action(h));
-        json_set(j, "next", next);
+        json_set(j, "next", next_json(h));
         add_way_back(j, h);
         add_problem(problems, true, &h->config_why);
         add_problem(problems, !h->has_layout, &h->disk_why);

@@ -188,6 +188,7 @@ def finalize(t):
         h = t.host({"windows": [CLOSED]})
         expect(h, 0, "stage")
         e = refused(h, "window", "finalize", hint=z(CLOSED_UNTIL))
+        assert status(h)["next"]["at"] == z(CLOSED_UNTIL), status(h)["next"]
         assert z(CLOSED_UNTIL) in e["message"] and "--override" in e["hint"], e
         refused(h, "window", "update")
         assert status(h)["phase"] == "staged" and h.var("LoaderEntryOneShot") is None
@@ -221,8 +222,11 @@ def finalize(t):
         expect(h, 0, "stage")
         for take, back in ((("pin", "3.0.1"), ("unpin",)), (("skip", "3.0.2"), ("unskip", "3.0.2")), (("hold",), ("unhold",))):
             expect(h, 0, *take)
-            refused(h, take[0], "finalize")
+            e = refused(h, take[0], "finalize")
+            assert status(h)["next"] == {"action": "finalize", "rule": take[0], "because": e["message"]}, status(h)["next"]
+            assert f"Not now: {e['message']}" in expect(h, 0, "status").stdout
             expect(h, 0, *back)
+            assert status(h)["next"] == {"action": "finalize"} and "Not now" not in expect(h, 0, "status").stdout
         expect(h, 0, "hold", "--until", z(NOW + timedelta(hours=5)), "--reason", "a freeze")
         e = refused(h, "hold", "finalize", hint=z(NOW + timedelta(hours=5)))
         assert "a freeze" in e["message"], e
@@ -245,6 +249,10 @@ def rules(t):
     @t.case
     def _():
         """unhold, unpin and unskip beat a vendor's file, keep what else the operator's file says, and name a file they cannot beat"""
+        h = t.host({"windows": [CLOSED]})
+        assert "because" not in status(h)["next"], "a closed window is no news where nothing is under way"
+        expect(h, 0, "hold", "--reason", "a freeze")
+        assert "Not now: updates are held" in expect(h, 0, "status").stdout and status(h)["next"]["rule"] == "hold"
         h = t.host()
         h.write("/usr/lib/gybe/policy.d/50-vendor.json", json.dumps({"hold": {}, "pin": "3.0.1", "skip": ["3.0.2", "3.0.3"]}))
         h.write(OPERATOR, json.dumps({"mine": {"x": [1]}, "soak": "1m"}))
