@@ -202,8 +202,8 @@ int update_arm(Update *u, Why *why)
                 r = update_check_staged_chain(u, &plan, why);
         if (r < 0)
                 return distrust_slot(u, r, why);
-        r = update_prove_way_back(u, why);
-        if (r < 0)
+        /* The window may have closed while the slot was read, and somebody may have said hold. */
+        if ((r = update_prove_way_back(u, why)) < 0 || (r = update_ask(u, POLICY_FINALIZE, why)) < 0)
                 return r;
         free(j->entry);
         j->entry = strdup(name);

@@ -6,7 +6,7 @@
 #include "update.h"
 #include "base/str.h"
 
-#include <stdio.h>
+#include <errno.h>
 
 static PolicySubject subject_of(const Update *u, PolicyDoor door)
 {
@@ -35,12 +35,32 @@ static void tell_overrode(Update *u, unsigned rules)
                         update_say(u, "policy: %s was passed by --override", policy_rule_name(rule));
 }
 
+/* Staging and verifying take their time. What an operator said meanwhile counts: gybe hold takes effect at once. */
+static int read_again(Update *u, Why *why)
+{
+        Policy fresh;
+        Why said = { 0 };
+        int r = policy_load(u->env, &fresh, &said);
+
+        if (r < 0)
+                return r;
+        policy_done(&u->host.policy);
+        u->host.policy = fresh;
+        if (!fresh.broken)
+                return 0;
+        if (why && why->kind == WHY_NONE)
+                *why = said;
+        return -EINVAL;
+}
+
 int update_ask(Update *u, PolicyDoor door, Why *why)
 {
         PolicySubject s = subject_of(u, door);
         unsigned before = u->overrode;
         int r;
 
+        if (door != POLICY_REBOOT && (r = read_again(u, why)) < 0)
+                return r;
         r = policy_require(&u->host.policy, door, &s, env_now(u->env), &u->overrode, why);
         if (r >= 0)
                 tell_overrode(u, u->overrode & ~before);

@@ -4,11 +4,14 @@
 passes what it may and history names it; pin, hold and skip are written and taken back. And the JSON schema says of each drop-in
 in the fixtures what the program says."""
 
+import functools
 import hashlib
+import http.server
 import json
 import os
 import sys
 import tempfile
+import threading
 import traceback
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -245,6 +248,39 @@ def finalize(t):
         expect(h, 0, "rollback")
 
 
+class Meanwhile(http.server.SimpleHTTPRequestHandler):
+    """A server in whose middle of a download somebody does something."""
+    happens = staticmethod(lambda: None)
+
+    def do_GET(self):
+        if self.path.endswith(".cosi"):
+            self.happens()
+        super().do_GET()
+
+    def log_message(self, *args):
+        pass
+
+
+def meanwhile(t):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Meanwhile, directory=str(t.work)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    @t.case
+    def _():
+        """what an operator says while an update is being staged counts: it is not finalized"""
+        for say, code in (({"hold": {"by": "ops"}}, 3), ({"skip": ["3.0.2"]}, 3), ({"windows": [CLOSED]}, 3), ("{torn", 2)):
+            h = t.host()
+            h.configure({"source": {"type": "feed", "url": f"http://127.0.0.1:{server.server_port}/index.json"}})
+            text = say if isinstance(say, str) else json.dumps(say)
+            Meanwhile.happens = staticmethod(lambda: h.write("/etc/gybe/policy.d/50-late.json", text))
+            expect(h, code, "update")
+            h.path("/etc/gybe/policy.d/50-late.json").unlink()
+            assert status(h)["phase"] == "staged" and h.var("LoaderEntryOneShot") is None, status(h)
+            expect(h, 0, "finalize", "--no-reboot")
+
+    server.shutdown()
+
+
 def rules(t):
     @t.case
     def _():
@@ -328,7 +364,7 @@ def main():
     os.environ.pop("TZ", None)
     with tempfile.TemporaryDirectory(prefix="gybe-policy-") as tmp:
         t = Test(Path(tmp))
-        for part in (fetch, finalize, rules, schema):
+        for part in (fetch, finalize, meanwhile, rules, schema):
             part(t)
         print(f"{t.passed} passed, {t.failed} failed")
         return 1 if t.failed else 0
