@@ -89,7 +89,6 @@ typedef struct Policy {
         unsigned attempts;     /* one-shots an image gets when nothing proves it bad */
         uint64_t deadline_sec; /* from the start of a trial boot to its commit; 0: no deadline */
         uint64_t soak_sec;     /* how long a slot on trial must stay healthy before it is kept */
-        uint64_t health_timeout_sec;
         PolicyAutomation automation;
         char *channel; /* instead of the one in gybe.json; NULL not set */
         char *pin;     /* only this version */
@@ -121,8 +120,8 @@ typedef struct Policy {
 #define POLICY_DEFAULT                                                                                       \
         (Policy)                                                                                             \
         {                                                                                                    \
-                .attempts = 2, .deadline_sec = 15 * 60, .soak_sec = 5 * 60, .health_timeout_sec = 120,       \
-                .automation = POLICY_AUTO_STAGE, .rollout_percent = 100                                      \
+                .attempts = 2, .deadline_sec = 15 * 60, .soak_sec = 5 * 60, .automation = POLICY_AUTO_STAGE, \
+                .rollout_percent = 100                                                                       \
         }
 
 /* What the three doors are asked about: one release on one host. Strings are borrowed. */
