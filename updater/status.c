@@ -263,6 +263,27 @@ static Json *failure_json(const Journal *j)
         return f;
 }
 
+/* What the last watch found, without the programs' output: that is for who may read history. */
+static Json *verdict_json(const Host *h)
+{
+        _cleanup_(json_unrefp) Json *event = NULL;
+        const Json *health;
+        Json *verdict;
+
+        if (history_last(h->env, "health", &event, NULL) <= 0)
+                return NULL;
+        health = json_get(event, "health");
+        json_foreach (check, json_get(health, "checks"))
+                json_remove((Json *) check, "output");
+        verdict = json_new_object();
+        json_merge(verdict, health);
+        json_set_str(verdict, "schema", "gybe.health/1");
+        json_set_str(verdict, "at", json_get_str(event, "time"));
+        json_set_str(verdict, "version", json_get_str(event, "version"));
+        json_set_str(verdict, "running", json_get_str(event, "running"));
+        return verdict;
+}
+
 /* The way back as it is now, and who ends a hang in the boot that is ahead. */
 static void add_way_back(Json *j, const Host *h)
 {
@@ -300,6 +321,7 @@ Json *status_json(const Host *h)
         json_set(j, "update", update_json(&h->journal));
         json_set(j, "reboot", reboot_json(h));
         json_set(j, "failure", failure_json(&h->journal));
+        json_set(j, "health", verdict_json(h));
         json_set_u64(j, "highWaterSerial", h->trust.high_water_serial);
         json_set(j, "next", next_json(h));
         add_way_back(j, h);

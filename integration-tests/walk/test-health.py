@@ -317,7 +317,10 @@ def executables(t):
         expect(h, 1, "commit")
         health = verdict(h, "health-failed")
         assert health["firstFailure"] == "required.d/20-new: exit code 1: no route" and findings(health, "before"), health
-        went_back(h)
+        last = went_back(h)["health"]
+        assert last["schema"] == "gybe.health/1" and last["running"] == "b" and last["version"] == "3.0.2" and not last["passed"], last
+        assert [c["name"] for c in last["checks"]] == ["required.d/10-old", "required.d/20-new"], last
+        assert "output" not in json.dumps(last["checks"]) and "output" in json.dumps(health["checks"]), last
 
     @t.case
     def _(node):

@@ -10,8 +10,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* of all checks together */
-#define HEALTH_JSON_OUTPUT_MAX (48u * 1024u)
+/* Of all checks together: doubled by escaping it still leaves half a line of history. */
+#define HEALTH_JSON_OUTPUT_MAX (32u * 1024u)
+#define HEALTH_JSON_NAMES_MAX  (24u * 1024u)
+#define WHAT_MAX               128u
 #define LINE_MAX_BYTES         300u /* one line on a terminal, two at the most */
 #define SAID_MAX               200u /* of a program's last words in it */
 
@@ -75,7 +77,7 @@ int health_report_add(HealthReport *r, HealthWeight weight, const char *what, co
         if (!list)
                 return -ENOMEM;
         r->findings = list;
-        one.what = strdup(what);
+        one.what = strndup(what, cut_length(what, strlen(what), WHAT_MAX));
         one.text = strdup(line);
         if (!one.what || !one.text) {
                 free(one.what);
@@ -160,15 +162,21 @@ static const char *output_excerpt(const char *output, size_t *left)
         return output;
 }
 
-static Json *checks_json(const HealthChecks *list)
+static Json *checks_json(const HealthChecks *list, size_t *ret_more)
 {
         Json *checks = json_new_array();
-        size_t left = HEALTH_JSON_OUTPUT_MAX;
+        size_t left = HEALTH_JSON_OUTPUT_MAX, names = HEALTH_JSON_NAMES_MAX;
 
         for (size_t i = 0; i < list->n; i++) {
                 const HealthCheck *c = &list->list[i];
-                Json *item = json_new_object();
+                Json *item;
 
+                if (strlen(c->name) > names) {
+                        *ret_more = list->n - i;
+                        break;
+                }
+                names -= strlen(c->name);
+                item = json_new_object();
                 json_set_str(item, "name", c->name);
                 json_set_bool(item, "required", c->required);
                 json_set_bool(item, "passed", c->passed);
@@ -206,6 +214,7 @@ static Json *watched_json(const HealthReport *r)
 Json *health_report_json(const HealthReport *r)
 {
         Json *report = json_new_object(), *findings = json_new_array();
+        size_t more = 0;
 
         json_set_bool(report, "passed", r->passed);
         json_set_str(report, "firstFailure", r->first_failure);
@@ -222,7 +231,9 @@ Json *health_report_json(const HealthReport *r)
         if (r->n_more > 0)
                 json_set_u64(report, "moreFindings", r->n_more);
         json_set(report, "watched", watched_json(r));
-        json_set(report, "checks", checks_json(&r->checks));
+        json_set(report, "checks", checks_json(&r->checks, &more));
+        if (more > 0)
+                json_set_u64(report, "moreChecks", more);
         return report;
 }
 

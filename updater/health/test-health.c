@@ -233,6 +233,32 @@ static void test_output(const Env *env)
         clean(env);
 }
 
+/* The worst that 256 programs can do still fits into a line of history (256 KiB) with room for the rest. */
+static void test_worst(const Env *env _unused_)
+{
+        _cleanup_(health_report_done) HealthReport r = { .passed = true };
+        _cleanup_(json_unrefp) Json *j = NULL;
+        _cleanup_(free_charp) char *text = NULL;
+        static const HealthPlan plan;
+        char name[266], output[HEALTH_OUTPUT_MAX + 1];
+
+        memset(name, '"', sizeof(name) - 1);
+        memset(output, '"', sizeof(output) - 1);
+        name[sizeof(name) - 1] = output[sizeof(output) - 1] = 0;
+        r.checks.list = calloc(2 * HEALTH_CHECKS_MAX, sizeof(*r.checks.list));
+        for (r.checks.n = 0; r.checks.n < 2 * HEALTH_CHECKS_MAX; r.checks.n++) {
+                (void) snprintf(name, 4, "%03zu", r.checks.n);
+                name[3] = '"';
+                r.checks.list[r.checks.n] = (HealthCheck){
+                        .name = strdup(name), .required = true, .exit_code = 1, .output = strdup(output)
+                };
+        }
+        assert(health_judge_checks(&plan, &r) >= 0 && !r.passed && r.n_findings == HEALTH_FINDINGS_MAX);
+        j = health_report_json(&r);
+        text = json_format(j, false);
+        assert(strlen(text) < 200 * 1024 && strstr(text, "\"moreChecks\":"));
+}
+
 static void test_environment(const Env *env)
 {
         _cleanup_(health_report_done) HealthReport r = { 0 };
@@ -285,6 +311,7 @@ int main(void)
         test_budget(&env);
         test_names(&env);
         test_output(&env);
+        test_worst(&env);
         test_environment(&env);
         test_bounds(&env);
         assert(dir_remove(tmp, root + strlen("/tmp/")) >= 0);

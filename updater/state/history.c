@@ -277,3 +277,47 @@ int history_read(const Env *env, Json **ret, uint64_t *ret_broken_at, Why *why)
         *ret_broken_at = broken;
         return 0;
 }
+
+/* 1 and the event of that line, when it has the member. What is no event is passed over: the chain is checked elsewhere. */
+static int event_with(int fd, uint64_t start, uint64_t end, const char *member, Json **ret)
+{
+        _cleanup_(bytes_done) Bytes line = BYTES_NULL;
+        _cleanup_(json_unrefp) Json *event = NULL;
+        size_t size = (size_t) (end - start);
+        int r;
+
+        if (end - start > HISTORY_LINE_MAX)
+                return 0;
+        line.data = malloc(size + 1);
+        if (!line.data)
+                return -ENOMEM;
+        if (fd_pread_full(fd, line.data, size, start) != (ssize_t) size)
+                return -EIO;
+        r = json_parse(line.data, size, 0, JSON_DEPTH_MAX, "history", WHY_HOST, &event, NULL);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0 || !json_get(event, member))
+                return 0;
+        *ret = TAKE(event);
+        return 1;
+}
+
+int history_last(const Env *env, const char *member, Json **ret, Why *why)
+{
+        _cleanup_(reader_done) Reader reader = { .fd = -1 };
+        uint64_t end = 0, start;
+        int r = open_for_reading(env, &reader, why);
+
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        r = line_end_before(reader.fd, reader.size, &end);
+        while (r >= 0 && end > 0 && reader.size - end < HISTORY_READ_MAX) {
+                r = line_end_before(reader.fd, end - 1, &start);
+                if (r >= 0)
+                        r = event_with(reader.fd, start, end - 1, member, ret);
+                if (r > 0)
+                        return 1;
+                end = start;
+        }
+        return r < 0 ? fail_errno(why, r, WHY_HOST, "%s/%s", STATE_DIR, HISTORY_NAME) : 0;
+}

@@ -208,6 +208,31 @@ static void test_no_space(const Env *env)
         assert(unlinkat(env->root_fd, NAME, 0) >= 0);
 }
 
+/* The newest one that has it, whatever lies behind or is torn. */
+static void test_last(const Env *env)
+{
+        _cleanup_(json_unrefp) Json *none = NULL, *found = NULL, *event = json_new_object(),
+                                    *later = json_new_object();
+        _cleanup_(bytes_done) Bytes b = BYTES_NULL;
+
+        put_raw(env, "", 0);
+        assert(history_last(env, "health", &none, NULL) == 0 && !none);
+        append(env, "one");
+        assert(history_last(env, "health", &none, NULL) == 0 && !none);
+        json_set(event, "health", json_new_object());
+        json_set_str(event, "event", "old");
+        json_set(later, "health", json_new_object());
+        json_set_str(later, "event", "new");
+        assert(history_append(env, event, NULL) >= 0 && history_append(env, later, NULL) >= 0);
+        for (unsigned i = 0; i < 200; i++)
+                append(env, "something else");
+        b = raw(env);
+        assert(bytes_append(&b, "not json\n{\"health\":{},\"event\":\"torn", 38) >= 0);
+        put_raw(env, b.data, b.size);
+        assert(history_last(env, "health", &found, NULL) == 1);
+        assert(streq(json_get_str(found, "event"), "new"));
+}
+
 int main(void)
 {
         char root[] = "/tmp/test-history.XXXXXX";
@@ -223,6 +248,7 @@ int main(void)
         test_tamper(&env);
         test_bounds(&env);
         test_no_space(&env);
+        test_last(&env);
         assert(dir_remove(tmp, root + strlen("/tmp/")) >= 0);
         return 0;
 }
