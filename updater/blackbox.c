@@ -11,7 +11,9 @@
 
 /* The trial as the journal remembers it, or where that is lost, the intent. Borrowed. */
 typedef struct Trial {
-        const char *update_id, *entry, *roothash, *boot_id;
+        const char *update_id, *entry, *roothash;
+        const char *boot_id;  /* of the last step that is remembered: arming, or within the trial */
+        const char *armed_in; /* boot id of the boot that armed it; NULL unknown */
         unsigned attempt;
         uint64_t armed_at;
 } Trial;
@@ -24,16 +26,26 @@ static bool trial_of(const Host *h, Trial *ret)
         if (j->phase >= PHASE_FINALIZED) {
                 bool same = i && streq0(i->update_id, j->update_id);
 
-                *ret = (Trial){
-                        j->update_id, j->entry, j->roothash, j->boot_id, j->attempt, j->finalized_at
-                };
-                if (ret->armed_at == 0 && same)
-                        ret->armed_at = i->written_at;
+                *ret = (Trial){ .update_id = j->update_id,
+                                .entry = j->entry,
+                                .roothash = j->roothash,
+                                .boot_id = j->boot_id,
+                                .armed_in = j->phase == PHASE_FINALIZED ? j->boot_id
+                                            : same                      ? i->boot_id_before
+                                                                        : NULL,
+                                .attempt = j->attempt,
+                                .armed_at = j->finalized_at == 0 && same ? i->written_at : j->finalized_at };
                 return j->roothash[0];
         }
         if (!i || j->update_id)
                 return false;
-        *ret = (Trial){ i->update_id, i->entry, i->roothash, i->boot_id_before, i->attempt, i->written_at };
+        *ret = (Trial){ .update_id = i->update_id,
+                        .entry = i->entry,
+                        .roothash = i->roothash,
+                        .boot_id = i->boot_id_before,
+                        .armed_in = i->boot_id_before,
+                        .attempt = i->attempt,
+                        .armed_at = i->written_at };
         return i->roothash[0];
 }
 
@@ -171,7 +183,7 @@ int blackbox_collect(const Host *h, Evidence *ret, bool *ret_panicked)
         if (!trial_of(h, &t))
                 return -EINVAL;
         if ((r = crash_dumps_read(h->env, &e.dumps)) < 0 ||
-            (r = boot_journal_find(h->env, t.boot_id, h->boot_id, t.roothash, &journal)) < 0 ||
+            (r = boot_journal_find(h->env, t.armed_in, h->boot_id, t.roothash, &journal)) < 0 ||
             (r = blame_all(h, &t, &journal, &e.dumps)) < 0 || (r = watchdog_look(h->env, &watchdog)) < 0 ||
             (r = find_health(h, &t, &e.health)) < 0 ||
             (r = deadline_fired(h->env, t.roothash, &e.deadline, NULL)) == -ENOMEM)

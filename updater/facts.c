@@ -246,17 +246,26 @@ static bool entry_published(const Host *h, const char *entry)
         return entry && boot_entry_find(&h->boot_state, entry) != NULL;
 }
 
-/* A failing verdict goes to quarantine before the reboot that follows from it, and survives a lost journal there. */
+/* A failing verdict goes to quarantine before the reboot that follows from it, and survives a lost journal there. What
+ * recovery itself condemned before it was interrupted is no verdict: the facts that it had then are there still. */
 static int quarantined_target(const Host *h, Why *why)
 {
+        _cleanup_(free_charp) char *because = NULL;
         const Journal *j = &h->journal;
         char id[QUARANTINE_ID_SIZE];
+        Reason reason;
+        int r;
 
         if (j->roothash[0]
                     ? quarantine_id(j->roothash, j->uki_sha256, id) < 0
                     : !h->has_intent || quarantine_id(h->intent.roothash, h->intent.uki_sha256, id) < 0)
                 return 0;
-        return quarantine_has(h->env, id, NULL, why);
+        r = quarantine_has(h->env, id, &because, why);
+        if (r <= 0)
+                return r;
+        because[strcspn(because, ":")] = '\0';
+        reason = reason_from_name(because); /* of a record that nobody can read: the worst */
+        return reason < 0 || reason == REASON_HEALTH_FALLBACK;
 }
 
 int host_recovery_facts(Host *h, RecoveryFacts *ret, Why *why)

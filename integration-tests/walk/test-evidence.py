@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+from kill import clone, points, strace, was_killed
 from sandbox import Host, build, gybe, history, image, keygen, sign, status
 
 OLD_KERNEL, NEW_KERNEL = "6.6.121", "6.6.130"
@@ -237,6 +238,40 @@ def crashes(w):
         assert len(quarantined(h)) == 1
 
 
+def killed(w):
+    def mark(h):
+        h.write(f"/var/lib/gybe/deadline/{w.v2.roothash}", "not committed within 90 s of boot, waiting jobs and failed units:\n"
+                "x.service loaded failed failed X\n")
+
+    # (what, how it is left behind, reason, kind, words, every n-th point only)
+    table = [("a panic", lambda h: w.dump(h, w.panic(w.v2.roothash)), "firmware-fallback", "panic", "Attempted to kill init", 1),
+             ("the deadline", mark, "deadline", "deadline", "x.service had failed", 4)]
+    for what, leave, reason, kind, words, step in table:
+        def run(leave=leave, reason=reason, kind=kind, words=words, step=step):
+            base = w.host()
+            w.fail(base)
+            leave(base)
+            assert strace(clone(base, w.work / "first"), w.work / "trace", None, "commit").returncode == 10
+            todo = points(w.work / "trace")
+            assert len(todo) > 30, todo
+            for point in todo[::step]:
+                h = clone(base, w.work / "killed")
+                r = strace(h, w.work / "trace", point, "commit")
+                if r.returncode == 10 and not was_killed(w.work / "trace"):
+                    continue
+                at = f"killed at {point[0]} #{point[1]}"
+                expect(h, 10, "commit")
+                s, listed = status(h), quarantined(h)
+                assert (s["phase"], s["outcome"], s["reason"]) == ("idle", "rolled-back", reason), f"{at}: {s}"
+                assert s["failure"]["kind"] == kind and len(listed) == 1 and words in listed[0]["message"], f"{at}: {listed}"
+                doc, = evidence(h).values()
+                assert words in doc["cause"] and all(d["blame"] == "roothash" for d in doc.get("dumps", [])), f"{at}: {doc}"
+                assert not list(h.path("/etc/systemd/system").rglob("*gybe*")), f"{at}: a deadline is left"
+                expect(h, 3, "update", w.cosi)
+        run.__doc__ = f"killed at any write of what follows from {what}: the next run comes to the same end"
+        case(run)
+
+
 # Everything else -----------------------------------------------------------------------------------------------------
 
 def others(w):
@@ -383,6 +418,27 @@ def journals(w):
 
     @case
     def _():
+        """a trial that was judged: its boot id is in the memory of both, and its journal is found all the same"""
+        h = w.host()
+        first = boot_id(h)
+        check = h.path("/etc/gybe/health.d/required.d/10-fails")
+        check.parent.mkdir(parents=True)
+        check.write_text("#!/bin/sh\necho pods do not answer\nexit 1\n")
+        check.chmod(0o755)
+        h.boot()
+        trial = boot_id(h)
+        expect(h, 1, "commit")
+        h.boot()
+        journal(h, {first: (w.v1.roothash, h.armed - 100, ["armed it"]),
+                    trial: (w.v2.roothash, h.armed + 10, ["Switching root.", "the last words"]),
+                    boot_id(h): (w.v1.roothash, h.armed + 60, ["now"])})
+        expect(h, 10, "commit")
+        doc = evidence(h)[status(h)["failure"]["evidence"]]
+        assert doc["bootId"] == trial.replace("-", "") and "the last words" in doc["journal"], doc
+        assert doc["stage"] == "gybe" and "pods do not answer" in doc["cause"], doc
+
+    @case
+    def _():
         """a witness for the defence: a later boot of the old slot began when the dump's kernel did"""
         h = w.host()
         first = boot_id(h)
@@ -443,6 +499,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="gybe-evidence-") as tmp:
         w = World(Path(tmp))
         crashes(w)
+        killed(w)
         others(w)
         journals(w)
     print(f"{passed} passed, {failed} failed")

@@ -9,11 +9,8 @@ both ways on, running the verb again and rebooting first, converge to the bytes 
     test-kill.py [--step N] [VERB...]     every N-th point only; default all
 """
 
-import json
 import os
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,48 +19,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
-from sandbox import BUILD, MIB, Host, gybe, image, program, status
+from kill import clone, points, strace, was_killed
+from sandbox import MIB, Host, gybe, image, status
 
-WRITES = ["write", "pwrite64", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "fsync", "fdatasync",
-          "ftruncate", "syncfs", "sync_file_range", "symlinkat", "linkat", "copy_file_range", "fallocate", "openat", "openat2"]
 REASONS = {None, "target-booted", "firmware-fallback", "health-fallback", "never-rebooted", "interrupted-stage", "power-loss-retry",
            "operator"}
-
-
-def points(log):
-    """(syscall, n) of the calls in a strace log that change something; opens count when they create."""
-    seen, out = {}, []
-    for line in log.read_text().splitlines():
-        m = re.match(r"(?:\d+ +)?(\w+)\((.*)", line)
-        if not m or m[1] not in WRITES:
-            continue
-        name = m[1]
-        seen[name] = seen.get(name, 0) + 1
-        if name in ("openat", "openat2") and "O_CREAT" not in m[2] and "O_TMPFILE" not in m[2]:
-            continue
-        if name == "write" and re.match(r"[012],", m[2]):
-            continue
-        out.append((name, seen[name]))
-    return out
-
-
-def strace(host, out, inject, *args):
-    argv = ["strace", "-qq", "-o", out, "-e", "trace=" + ",".join(f"?{w}" for w in WRITES)]
-    if inject:
-        argv += ["-e", f"inject={inject[0]}:signal=SIGKILL:when={inject[1]}"]
-    argv += [program("gybe"), "--root", host.root, "--disk", host.disk, "--no-progress", *args]
-    # LeakSanitizer is a tracer itself and cannot work under another one; everything else of a sanitizer build does.
-    sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
-    return subprocess.run([str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env={**os.environ, "GYBE_LIBEXEC": str(BUILD), "ASAN_OPTIONS": sanitizer})
-
-
-def clone(host, where):
-    shutil.rmtree(where, ignore_errors=True)
-    subprocess.run(["cp", "-a", "--sparse=always", str(host.dir), str(where)], check=True)
-    h = Host(where)
-    h.parts, h.boots = host.parts, host.boots
-    return h
 
 
 def boot_files(host):
@@ -123,7 +83,7 @@ def one(work, base, verb, args, inject, reference, cosi, way):
     before["files"] = {e: entry_files(host, e) for e in entries}
     r = strace(host, where / "trace", inject, verb, *args)
     try:
-        if r.returncode == 0 and not (where / "trace").read_text().rstrip().endswith("+++ killed by SIGKILL +++"):
+        if r.returncode == 0 and not was_killed(where / "trace"):
             return None      # one call fewer than in the first run: nothing was killed
         check_after_kill(host, before, entries)
         if way == "reboot":

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""kill -9 at a chosen system call: strace injects the signal when the n-th call of a kind is entered, so what the disk holds is
+a prefix of the program's writes."""
+
+import os
+import re
+import shutil
+import subprocess
+
+from sandbox import BUILD, Host, program
+
+WRITES = ["write", "pwrite64", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "fsync", "fdatasync",
+          "ftruncate", "syncfs", "sync_file_range", "symlinkat", "linkat", "copy_file_range", "fallocate", "openat", "openat2"]
+
+
+def points(log):
+    """(syscall, n) of the calls in a strace log that change something; opens count when they create."""
+    seen, out = {}, []
+    for line in log.read_text().splitlines():
+        m = re.match(r"(?:\d+ +)?(\w+)\((.*)", line)
+        if not m or m[1] not in WRITES:
+            continue
+        name = m[1]
+        seen[name] = seen.get(name, 0) + 1
+        if name in ("openat", "openat2") and "O_CREAT" not in m[2] and "O_TMPFILE" not in m[2]:
+            continue
+        if name == "write" and re.match(r"[012],", m[2]):
+            continue
+        out.append((name, seen[name]))
+    return out
+
+
+def strace(host, out, inject, *args):
+    argv = ["strace", "-qq", "-o", out, "-e", "trace=" + ",".join(f"?{w}" for w in WRITES)]
+    if inject:
+        argv += ["-e", f"inject={inject[0]}:signal=SIGKILL:when={inject[1]}"]
+    argv += [program("gybe"), "--root", host.root, "--disk", host.disk, "--no-progress", *args]
+    # LeakSanitizer is a tracer itself and cannot work under another one; everything else of a sanitizer build does.
+    sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
+    return subprocess.run([str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env={**os.environ, "GYBE_LIBEXEC": str(BUILD), "ASAN_OPTIONS": sanitizer})
+
+
+def clone(host, where):
+    shutil.rmtree(where, ignore_errors=True)
+    subprocess.run(["cp", "-a", "--sparse=always", str(host.dir), str(where)], check=True)
+    h = Host(where)
+    h.parts, h.boots = host.parts, host.boots
+    return h
+
+
+def was_killed(log):
+    return log.read_text().rstrip().endswith("+++ killed by SIGKILL +++")
