@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -134,6 +135,7 @@ static pid_t hold_lock(void)
         pid = fork();
         assert(pid >= 0);
         if (pid == 0) {
+                (void) prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves nobody behind */
                 assert(state_lock(&w.env, NULL) >= 0);
                 assert(write(ready[1], "x", 1) == 1);
                 for (;;)
@@ -443,7 +445,7 @@ static void test_found_again(void)
                 assert(memory_add_ended(&a->memory, second, &evicted) >= 0);
         }
         (void) step(a);
-        assert(w.told == 2 && !job_parse("", 0, &(Job){ 0 }, NULL) == false);
+        assert(w.told == 2 && job_parse("", 0, &(Job){ 0 }, NULL) < 0);
         assert(wake > w.now);
         end_world();
 }
@@ -667,8 +669,8 @@ static void test_clock(void)
 static void test_rubbish(void)
 {
         static const char *const rubbish[] = { "", "{", "[]",
-                                               "{\"schema\":\"gybe.agent/1\",\"ended\":[7,{}],\"retries\":"
-                                               "{\"check\":7,\"dance\":{}},\"offer\":\"x\"}" };
+                                               ("{\"schema\":\"gybe.agent/1\",\"ended\":[7,{}],\"retries\":"
+                                                "{\"check\":7,\"dance\":{}},\"offer\":\"x\"}") };
 
         for (size_t i = 0; i < ELEMENTSOF(rubbish); i++) {
                 _cleanup_(agent_freep) Agent *a = NULL;

@@ -102,7 +102,7 @@ static void test_walk(const Env *env)
                streq(job.order.by.how, "dbus"));
         (void) snprintf(path, sizeof(path), JOB_DIR "/%s.json", id);
         assert(fstatat(env->root_fd, path + 1, &st, 0) >= 0 && (st.st_mode & 0777) == 0600);
-        assert(fstatat(env->root_fd, JOB_DIR + 1, &st, 0) >= 0 && (st.st_mode & 0777) == 0700);
+        assert(fstatat(env->root_fd, &JOB_DIR[1], &st, 0) >= 0 && (st.st_mode & 0777) == 0700);
 
         assert(job_progress_load(env, id, &q) == 0);
         assert(job_progress_save(env, id, &p) >= 0);
