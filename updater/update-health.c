@@ -278,9 +278,11 @@ static int look(Update *u, const HealthBaseline *baseline, bool trial, bool once
         if (r >= 0)
                 r = health_watch(&source, &plan, ret, why);
         asker_done(&asker);
-        /* Nothing is called healthy for want of a question. */
+        /* Nothing is called healthy for want of a question; but a mistake in a file does not close the way home. */
         if (r >= 0 && u->host.config.health_lost)
-                r = health_report_add(ret, HEALTH_REGRESSION, "gybe.json", "%s", u->host.config_why.text);
+                r = health_report_add(ret, u->host.journal.rollback ? HEALTH_UNKNOWN : HEALTH_REGRESSION,
+                                      "gybe.json", "gybe.json: what it says about health is left out: %s",
+                                      u->host.config_why.text);
         return r;
 }
 

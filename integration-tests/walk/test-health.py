@@ -465,6 +465,15 @@ def memory(t):
         r = expect(h, 1, "commit")
         assert "health.restartLimit" in r.stderr, r.stderr
         went_back(h)
+        h = t.host("mistake-home")
+        expect(h, 0, "update", t.cosi)
+        h.boot()
+        expect(h, 0, "commit")
+        h.configure({"health": {"restartLimit": "many"}})
+        expect(h, 0, "rollback")
+        h.boot()
+        expect(h, 0, "commit")
+        assert "health.restartLimit" in findings(verdict(h), "unknown")[0] and status(h)["running"] == "a", verdict(h)
 
     @t.case
     def _(node):

@@ -99,7 +99,7 @@ static int tell_failed(const UnitsWatch *w, const HealthUnit *u, OddUnit *odd, H
                                          "%s: failed; it had failed before the update, too", u->name);
         return health_report_add(report, known ? HEALTH_REGRESSION : HEALTH_UNKNOWN, u->name,
                                  "%s: failed since %s%s", u->name, when,
-                                 known ? "" : "; whether it had failed before is not known");
+                                 known || w->plan->once ? "" : "; whether it had failed before is not known");
 }
 
 static int look_failed(UnitsWatch *w, const HealthUnit *u, uint64_t now, HealthReport *report)
