@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdio.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -116,6 +118,30 @@ int env_make_dir(const Env *env, const char *path, unsigned mode)
         if (parent_fd < 0)
                 return parent_fd;
         return dir_make(parent_fd, slash ? slash + 1 : path, mode);
+}
+
+int env_program(const Env *env, const char *path, char **ret)
+{
+        _cleanup_(close_fdp) int fd = env_open_path(env, path, O_PATH, 0);
+        char link[64], *resolved;
+        struct stat st;
+
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
+                return -EACCES;
+        if (env_is_real(env))
+                resolved = strdup(path);
+        else {
+                (void) snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+                resolved = realpath(link, NULL);
+        }
+        if (!resolved)
+                return errno == ENOMEM ? -ENOMEM : -ENOENT;
+        *ret = resolved;
+        return 0;
 }
 
 char *env_host_path(const Env *env, const char *path)

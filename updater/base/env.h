@@ -40,5 +40,8 @@ int env_read(const Env *env, const char *path, size_t max, Bytes *ret);
 int env_read_line(const Env *env, const char *path, char **ret);
 int env_open_dir(const Env *env, const char *path);
 int env_make_dir(const Env *env, const char *path, unsigned mode);
+/* Where an executable file is for execve(): resolved inside the root, so that no link of a host made of files leads out of it.
+ * -EACCES it is none. */
+int env_program(const Env *env, const char *path, char **ret);
 /* The path as the kernel would need it for a program that is not chrooted: DIR + path. */
 char *env_host_path(const Env *env, const char *path);

@@ -181,32 +181,6 @@ static bool is_off(int dir_fd, const char *name)
                (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3));
 }
 
-/* Where the program is for execve(): resolved inside the root, so that no link of a host made of files leads out of it. */
-static int program_path(const Env *env, const char *path, char **ret)
-{
-        _cleanup_(close_fdp) int fd = -1;
-        char link[64], *resolved;
-        struct stat st;
-
-        fd = env_open_path(env, path, O_PATH, 0);
-        if (fd < 0)
-                return fd;
-        if (fstat(fd, &st) < 0)
-                return -errno;
-        if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
-                return -EACCES;
-        if (env_is_real(env))
-                resolved = strdup(path);
-        else {
-                (void) snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-                resolved = realpath(link, NULL);
-        }
-        if (!resolved)
-                return errno == ENOMEM ? -ENOMEM : -ENOENT;
-        *ret = resolved;
-        return 0;
-}
-
 /* running */
 
 static uint64_t monotonic_sec(void)
@@ -270,7 +244,7 @@ static int run_check(const Env *env, char *const *program_env, uint64_t timeout_
         _cleanup_(free_charp) char *program = NULL;
         int r;
 
-        r = program_path(env, path, &program);
+        r = env_program(env, path, &program);
         if (r == -ENOMEM)
                 return r;
         if (r >= 0)
