@@ -200,16 +200,14 @@ static void remember_asking(Update *u)
                 log_warning("%s; that the reboot was asked for is not remembered", why.text);
 }
 
-int answer_reboot(Update *u, Why *why)
+static int reboot(Update *u, Why *why)
 {
         Why no_bus = { 0 };
         int r;
 
-        if (!u->reboot_due || u->options.no_reboot || !env_is_real(u->env))
-                return 0;
         remember_asking(u);
         r = systemd_reboot(u->env, false, &no_bus);
-        if (r == -ENOSYS)
+        if (r == -ENOSYS && env_is_real(u->env))
                 return reboot_by_program(why);
         if (r == -EBUSY)
                 event_log(u->env, EVENT_REBOOT_INHIBITED, u->host.journal.version, no_bus.text, NULL, 0);
@@ -217,5 +215,23 @@ int answer_reboot(Update *u, Why *why)
                 log_debug("what stands against the reboot is not remembered");
         if (r < 0 && why && why->kind == WHY_NONE)
                 *why = no_bus;
+        return r;
+}
+
+int answer_reboot(Update *u, Why *why)
+{
+        int r;
+
+        if (!u->reboot_due || u->options.no_reboot || !systemd_may_ask(u->env))
+                return 0;
+        r = update_before_reboot(u, why);
+        if (r < 0 && update_reboot_blocked(u, why->text, NULL) < 0)
+                log_debug("what stands against the reboot is not remembered");
+        if (r <= 0)
+                return r;
+        r = reboot(u, why);
+        if (r >= 0)
+                return 1;
+        update_reboot_failed(u);
         return r;
 }

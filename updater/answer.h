@@ -19,5 +19,6 @@ Json *answer_error(const Why *why, int r);
 
 /* A due reboot in one sentence; NULL when none is due. Static. */
 const char *answer_reboot_text(const Update *u);
-/* Asks the machine for the reboot that is due. In a host made of files, and with no_reboot, it is only due. */
+/* Asks the machine for the reboot that is due: 1. 0: it is only due, in a host made of files, with no_reboot, and where
+ * somebody else (kured) decides when. */
 int answer_reboot(Update *u, Why *why);

@@ -134,10 +134,11 @@ static int ask_reboot(Update *u, Json *answer, Why *why)
         if (u->host.journal.phase == PHASE_FINALIZED && !u->host.journal.rollback &&
             update_ask(u, POLICY_REBOOT, &closed) < 0) {
                 json_set_str(answer, "rebootWaitsFor", closed.text);
+                update_drop_lock(u); /* others may go first */
                 return 0;
         }
         r = answer_reboot(u, why);
-        json_set_bool(answer, "rebootAsked", r >= 0 && env_is_real(u->env));
+        json_set_bool(answer, "rebootAsked", r > 0);
         if (r < 0 && why)
                 json_set_str(answer, "rebootBlockedBy", why->text);
         return r;
@@ -181,7 +182,7 @@ static AnswerVerb find_verb(const char *name)
         static const struct {
                 const char *name;
                 AnswerVerb verb;
-        } own[] = { { "reboot", do_reboot }, { "look", do_look } };
+        } own[] = { { "reboot", do_reboot }, { "look", do_look }, { "unlock", update_unlock } };
 
         for (size_t i = 0; i < ELEMENTSOF(own); i++)
                 if (streq(own[i].name, name))

@@ -202,8 +202,10 @@ int update_arm(Update *u, Why *why)
                 r = update_check_staged_chain(u, &plan, why);
         if (r < 0)
                 return distrust_slot(u, r, why);
-        /* The window may have closed while the slot was read, and somebody may have said hold. */
-        if ((r = update_prove_way_back(u, why)) < 0 || (r = update_ask(u, POLICY_FINALIZE, why)) < 0)
+        /* The window may have closed while the slot was read, and somebody may have said hold. The lock is last, so that it is
+         * not held while others could reboot, nor for an update that is refused. */
+        if ((r = update_prove_way_back(u, why)) < 0 || (r = update_ask(u, POLICY_FINALIZE, why)) < 0 ||
+            (r = update_take_lock(u, why)) < 0)
                 return r;
         free(j->entry);
         j->entry = strdup(name);
@@ -393,6 +395,7 @@ int update_rollback(Update *u, Why *why)
         r = u->host.journal.phase == PHASE_STAGED ? update_arm_rollback(u, why) : roll_back_committed(u, why);
         if (r >= 0) {
                 u->reboot_due = true;
+                update_coordinate(u);
                 update_say(u, "%s in slot %c comes back at the next boot", u->host.journal.version,
                            u->host.journal.slot);
         }

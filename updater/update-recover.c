@@ -245,7 +245,7 @@ static int adopt(Update *u, const Recovery *rec, Why *why)
         return attempts_set(u->env, j->roothash, j->uki_sha256, j->attempt, why);
 }
 
-int update_recover(Update *u, Why *why)
+static int recover(Update *u, Why *why)
 {
         _cleanup_(evidence_done) Evidence evidence = { 0 };
         Journal *j = &u->host.journal;
@@ -280,5 +280,14 @@ int update_recover(Update *u, Why *why)
         r = remember(u, &rec, before, why);
         if (r >= 0 && update_has_failed(&rec))
                 update_release_evidence(u, &evidence);
+        return r;
+}
+
+int update_recover(Update *u, Why *why)
+{
+        int r = recover(u, why);
+
+        if (r >= 0)
+                update_coordinate(u);
         return r;
 }

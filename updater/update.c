@@ -16,7 +16,13 @@
 
 static int step_finalize(Update *u, Why *why)
 {
-        return u->host.journal.rollback ? update_arm_rollback(u, why) : update_arm(u, why);
+        int r = u->host.journal.rollback ? update_arm_rollback(u, why) : update_arm(u, why);
+
+        if (r >= 0)
+                update_coordinate(u);
+        else
+                update_finalize_failed(u);
+        return r;
 }
 
 /* Rebooting is not ours to do in a host made of files, and not wanted with --no-reboot: then it is due, and said. */
@@ -218,7 +224,9 @@ int update_commit(Update *u, Why *why)
                 return r;
         switch (u->host.journal.phase) {
         case PHASE_PROBATION:
-                return update_settle(u, why);
+                r = update_settle(u, why);
+                update_coordinate(u);
+                return r;
         case PHASE_FINALIZED:
                 (void) fail(why, -EBUSY, WHY_POLICY, "not-rebooted",
                             "commit: %s is finalized but has not been booted",

@@ -60,6 +60,7 @@ typedef struct Update {
         bool already_staged; /* what is asked for is what lies staged */
         char **missing;      /* guarantees of the way back that could not be had */
         bool reboot_due;
+        bool lock_granted; /* the reboot lock, to this process: it need not be asked for again */
         unsigned overrode; /* 1 << PolicyRule of those that would have said no, but for options.override */
 } Update;
 
@@ -74,8 +75,14 @@ int update_finalize(Update *u, Why *why);
 int update_both(Update *u, Why *why); /* stage + finalize */
 int update_commit(Update *u, Why *why);
 int update_rollback(Update *u, Why *why);
+/* Gives back what locks are not needed any more. Lets go of the job lock first. */
+int update_unlock(Update *u, Why *why);
 /* One look at everything that is asked after an update (gybe.health/1), no verdict; on trial compared with before. */
 int update_health(Update *u, Json **ret, Why *why);
+
+/* What is owed to servers, when no agent is there to see to it: behind a verb whose outcome is certain and said. Tries what is
+ * due, each for a few seconds; what fails is tried again later. Lets go of the job lock. */
+void update_afterwards(Update *u);
 
 /* --- between the files of the walk (update-*.c) --- */
 
@@ -102,6 +109,20 @@ int update_asks_reboot(Update *u, Why *why);
 int update_reboot_blocked(Update *u, const char *by, Why *why);
 /* update-wayback.c: before anything is armed; u->missing names what could not be proved. */
 int update_prove_way_back(Update *u, Why *why);
+/* Whoever coordinates reboots (update-coordinate.c, policy reboot.coordinator). Before the flip, when everything else is proved:
+ * the lock is ours, or -EBUSY with WHY_POLICY when others hold it. */
+int update_take_lock(Update *u, Why *why);
+void update_let_go(Update *u); /* of the job lock */
+/* It is not needed: written down, and given back by update_unlock(). */
+void update_drop_lock(Update *u);
+/* Sentinel and lock are what the phase asks for: after recovery, after a flip, after a verdict. Local files only. */
+void update_coordinate(Update *u);
+/* Nothing is armed after all: the same, and the lock is given back at once if that is quickly done. */
+void update_finalize_failed(Update *u);
+/* Armed, but the reboot is held up: the lock is not kept meanwhile, others may go first. */
+void update_reboot_failed(Update *u);
+/* 1 reboot now, 0 somebody else does, negative: not now. */
+int update_before_reboot(Update *u, Why *why);
 /* Takes the armed entry back: one-shot, publication, intent, deadline. Leaves staged files. */
 int update_unarm(Update *u, Why *why);
 

@@ -46,7 +46,7 @@ static int walk_here(Cli *cli, Why *why)
         };
         _cleanup_(update_done) Update u = { .lock_fd = -1 };
         Why late = { 0 };
-        int r;
+        int r, asked;
 
         (void) umask(022);
         r = update_open(&cli->env, &options, &u, why);
@@ -64,7 +64,10 @@ static int walk_here(Cli *cli, Why *why)
         /* A failed verdict is a failure that wants a reboot all the same. */
         if (answer_reboot_text(&u) && !cli->quiet && !cli->json)
                 (void) printf("%s\n", answer_reboot_text(&u));
-        if (answer_reboot(&u, &late) < 0 && r >= 0) {
+        asked = answer_reboot(&u, &late);
+        if (asked <= 0)
+                update_afterwards(&u);
+        if (asked < 0 && r >= 0) {
                 *why = late;
                 return -EIO;
         }

@@ -35,7 +35,7 @@ static int no_systemd(Why *why, const char *because)
 
 /* A host made of files has no bus, whatever this program's own environment says: only a test that asks for it by name gets
  * one, and never the machine's own. */
-static bool may_ask(const Env *env)
+bool systemd_may_ask(const Env *env)
 {
         const char *test = secure_getenv("GYBE_TEST_BUS"),
                    *address = secure_getenv("DBUS_SYSTEM_BUS_ADDRESS");
@@ -50,7 +50,7 @@ int systemd_bus_open(const Env *env, sd_bus **ret, Why *why)
         _cleanup_(systemd_bus_closep) sd_bus *bus = NULL;
         int r;
 
-        if (!may_ask(env))
+        if (!systemd_may_ask(env))
                 return no_systemd(why, "a host made of files has none");
         r = sd_bus_open_system(&bus);
         if (r == -ENOMEM)

@@ -11,6 +11,8 @@
 #include "base/env.h"
 #include "health/health.h"
 
+/* Whether this host has a bus that may be asked at all: not one made of files. */
+bool systemd_may_ask(const Env *env);
 /* Every loaded unit; services that are not inactive with their restart counter; what failed with its result; what failed or is
  * activating with its time. */
 int systemd_units(const Env *env, HealthUnits *ret, Why *why);

@@ -14,8 +14,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-#define LOCK_DIR  "/run/gybe"
-#define LOCK_PATH LOCK_DIR "/lock"
+#define LOCK_DIR     "/run/gybe"
+#define LOCK_NAME    "lock"
+#define LOCK_PATH    LOCK_DIR "/" LOCK_NAME
+#define WAIT_STEP_MS 50u
 
 static struct flock whole_file(short type)
 {
@@ -46,26 +48,63 @@ static int fail_busy(int fd, Why *why)
         return fail_hint(why, -EBUSY, "wait for it: gybe watch");
 }
 
-int state_lock(const Env *env, Why *why)
+static int open_lock(const Env *env, const char *name, Why *why)
 {
-        _cleanup_(close_fdp) int dir_fd = env_make_dir(env, LOCK_DIR, 0755), fd = -1;
-        struct flock lock = whole_file(F_WRLCK);
-        char text[24];
-        int n;
+        _cleanup_(close_fdp) int dir_fd = env_make_dir(env, LOCK_DIR, 0755);
+        int fd;
 
         if (dir_fd < 0)
                 return fail_errno(why, dir_fd, WHY_HOST, "%s", LOCK_DIR);
-        fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        return fd < 0 ? fail_errno(why, -errno, WHY_HOST, "%s/%s", LOCK_DIR, name) : fd;
+}
+
+/* 1 ours, 0 somebody else's */
+static int try_lock(int fd, const char *name, Why *why)
+{
+        struct flock lock = whole_file(F_WRLCK);
+
+        if (fcntl(fd, F_OFD_SETLK, &lock) >= 0)
+                return 1;
+        return errno == EAGAIN || errno == EACCES
+                       ? 0
+                       : fail_errno(why, -errno, WHY_HOST, "%s/%s", LOCK_DIR, name);
+}
+
+int state_lock(const Env *env, Why *why)
+{
+        _cleanup_(close_fdp) int fd = open_lock(env, LOCK_NAME, why);
+        char text[24];
+        int n, r;
+
         if (fd < 0)
-                return fail_errno(why, -errno, WHY_HOST, "%s", LOCK_PATH);
-        if (fcntl(fd, F_OFD_SETLK, &lock) < 0)
-                return errno == EAGAIN || errno == EACCES
-                               ? fail_busy(fd, why)
-                               : fail_errno(why, -errno, WHY_HOST, "%s", LOCK_PATH);
+                return fd;
+        r = try_lock(fd, LOCK_NAME, why);
+        if (r <= 0)
+                return r < 0 ? r : fail_busy(fd, why);
         n = snprintf(text, sizeof(text), "%ld\n", (long) getpid());
         if (ftruncate(fd, 0) >= 0)
                 (void) fd_pwrite_full(fd, text, (size_t) n, 0); /* only for other people's sentences */
         return take_fd(&fd);
+}
+
+int state_lock_other(const Env *env, const char *name, uint64_t wait_ms, Why *why)
+{
+        _cleanup_(free_charp) char *file = str_printf("%s.lock", name);
+        _cleanup_(close_fdp) int fd = file ? open_lock(env, file, why) : -ENOMEM;
+
+        if (fd < 0)
+                return fd;
+        for (uint64_t waited = 0;; waited += WAIT_STEP_MS) {
+                int r = try_lock(fd, file, why);
+
+                if (r != 0)
+                        return r < 0 ? r : take_fd(&fd);
+                if (waited >= wait_ms)
+                        return fail(why, -EBUSY, WHY_BUSY, "busy",
+                                    "another gybe process is at it already (%s)", name);
+                (void) usleep(WAIT_STEP_MS * 1000);
+        }
 }
 
 int state_lock_held(const Env *env, uint64_t *ret_pid)

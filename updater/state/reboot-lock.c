@@ -11,6 +11,9 @@
 #define LOCK_NAME "lock.json"
 #define LOCK_MAX  (64u * 1024u) /* a few locks with an address each */
 
+/* A server may ask to come again within a day (Retry-After), our own pauses are an hour. */
+#define LATEST_SEC (26u * 3600u)
+
 static const char *const state_names[_LOCK_MAX] = {
         [LOCK_ASKED] = "asked",
         [LOCK_GRANTED] = "granted",
@@ -199,7 +202,7 @@ RebootLock *reboot_locks_held(RebootLocks *l)
         return NULL;
 }
 
-static bool same_lock(const RebootLock *a, const RebootLock *b)
+bool reboot_lock_same(const RebootLock *a, const RebootLock *b)
 {
         return streq0(a->coordinator, b->coordinator) && streq0(a->url, b->url) &&
                streq0(a->group, b->group) && streq0(a->id, b->id) && streq0(a->hook, b->hook);
@@ -231,7 +234,7 @@ bool reboot_locks_unwant(RebootLocks *l, uint64_t now)
 RebootLock *reboot_locks_ask(RebootLocks *l, RebootLock *lock, uint64_t now)
 {
         for (size_t i = 0; i < l->n; i++)
-                if (same_lock(&l->locks[i], lock)) {
+                if (reboot_lock_same(&l->locks[i], lock)) {
                         lock->unknown = lock->unknown ? lock->unknown : json_ref(l->locks[i].unknown);
                         reboot_locks_forget(l, &l->locks[i]);
                         break;
@@ -248,13 +251,19 @@ RebootLock *reboot_locks_ask(RebootLocks *l, RebootLock *lock, uint64_t now)
         return &l->locks[0];
 }
 
-uint64_t reboot_locks_due(const RebootLocks *l)
+uint64_t reboot_lock_due(const RebootLock *l, uint64_t now)
+{
+        if (l->state != LOCK_UNWANTED)
+                return UINT64_MAX;
+        return l->not_before > now + LATEST_SEC ? 0 : l->not_before;
+}
+
+uint64_t reboot_locks_due(const RebootLocks *l, uint64_t now)
 {
         uint64_t due = UINT64_MAX;
 
         for (size_t i = 0; i < l->n; i++)
-                if (l->locks[i].state == LOCK_UNWANTED)
-                        due = MIN(due, l->locks[i].not_before);
+                due = MIN(due, reboot_lock_due(&l->locks[i], now));
         return due;
 }
 
@@ -266,6 +275,6 @@ int reboot_locks_next(const Env *env, uint64_t *ret, Why *why)
 
         if (r < 0)
                 return r;
-        *ret = lost ? 0 : reboot_locks_due(&l);
+        *ret = lost ? 0 : reboot_locks_due(&l, env_now(env));
         return 0;
 }

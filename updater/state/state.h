@@ -351,8 +351,11 @@ RebootLock *reboot_locks_ask(RebootLocks *l, RebootLock *lock, uint64_t now);
 /* true when something changed */
 bool reboot_locks_unwant(RebootLocks *l, uint64_t now);
 void reboot_locks_forget(RebootLocks *l, RebootLock *lock);
-/* When the next one is to be given back: UINT64_MAX none is. Pure. */
-uint64_t reboot_locks_due(const RebootLocks *l);
+bool reboot_lock_same(const RebootLock *a, const RebootLock *b); /* the same place, that is */
+/* When this one is to be given back; UINT64_MAX: it is wanted. A time too far away was written under another clock: 0. Pure. */
+uint64_t reboot_lock_due(const RebootLock *l, uint64_t now);
+/* When the first of them is. Pure. */
+uint64_t reboot_locks_due(const RebootLocks *l, uint64_t now);
 /* The same of the file; 0 (now) also when it is lost. */
 int reboot_locks_next(const Env *env, uint64_t *ret, Why *why);
 
@@ -406,5 +409,8 @@ uint64_t backoff_sec(unsigned failures);
 /* --- job lock: one job at a time, /run/gybe/lock --- */
 /* An fd to keep, or -EBUSY with WHY_BUSY. */
 int state_lock(const Env *env, Why *why);
+/* One of a few others, /run/gybe/NAME.lock, for what must not wait for a job, nor a job for it: "deliver", "coordinate",
+ * "lock-file". Waits for it at most wait_ms. */
+int state_lock_other(const Env *env, const char *name, uint64_t wait_ms, Why *why);
 /* Without touching it: 1 somebody holds it (*ret_pid who, 0 not known yet), 0 nobody, negative: cannot be told. */
 int state_lock_held(const Env *env, uint64_t *ret_pid);

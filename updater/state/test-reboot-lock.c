@@ -33,21 +33,24 @@ static void test_one_is_held(void)
         _cleanup_(reboot_locks_done) RebootLocks l = { 0 };
         RebootLock *a;
 
-        assert(!reboot_locks_held(&l) && !reboot_locks_unwant(&l, 1) && reboot_locks_due(&l) == UINT64_MAX);
+        assert(!reboot_locks_held(&l) && !reboot_locks_unwant(&l, 1) &&
+               reboot_locks_due(&l, 50) == UINT64_MAX);
         a = ask(&l, "http://a", 10);
         a->state = LOCK_GRANTED;
-        assert(l.n == 1 && reboot_locks_due(&l) == UINT64_MAX);
+        assert(l.n == 1 && reboot_locks_due(&l, 50) == UINT64_MAX);
         a = ask(&l, "http://a", 20); /* again: the same lock */
         assert(l.n == 1);
         a->failures = 3;
         a->not_before = 99;
         assert(reboot_locks_unwant(&l, 30) && !reboot_locks_unwant(&l, 31) && !reboot_locks_held(&l));
-        assert(l.locks[0].since == 30 && l.locks[0].failures == 0 && reboot_locks_due(&l) == 0);
+        assert(l.locks[0].since == 30 && l.locks[0].failures == 0 && reboot_locks_due(&l, 50) == 0);
         l.locks[0].not_before = 77;
-        assert(reboot_locks_due(&l) == 77);
+        assert(reboot_locks_due(&l, 50) == 77);
+        l.locks[0].not_before = 50 + 48 * 3600; /* the clock was set back since */
+        assert(reboot_locks_due(&l, 50) == 0);
         /* wanted once more before it was given back */
         (void) ask(&l, "http://a", 40);
-        assert(l.n == 1 && reboot_locks_due(&l) == UINT64_MAX);
+        assert(l.n == 1 && reboot_locks_due(&l, 50) == UINT64_MAX);
         reboot_locks_forget(&l, &l.locks[0]);
         assert(l.n == 0);
 }
@@ -63,7 +66,7 @@ static void test_others_are_given_back(void)
                streq(l.locks[3].url, "http://b"));
         for (size_t i = 1; i < l.n; i++)
                 assert(l.locks[i].state == LOCK_UNWANTED);
-        assert(reboot_locks_due(&l) == 0);
+        assert(reboot_locks_due(&l, 50) == 0);
         (void) ask(&l, "http://c", 9);
         assert(l.n == 4 && streq(l.locks[0].url, "http://c") && streq(l.locks[1].url, "http://e"));
         reboot_locks_forget(&l, &l.locks[1]);
