@@ -326,18 +326,23 @@ static int on_terminate(sd_event_source *s, const struct signalfd_siginfo *si _u
         return sd_event_exit(sd_event_source_get_event(s), 0);
 }
 
-static int add_signals(Daemon *d)
+/* Before anything else: a reload that comes while we start is a reload, not our end. */
+static void block_signals(void)
 {
         sigset_t set;
-        int r;
 
         (void) sigemptyset(&set);
         (void) sigaddset(&set, SIGTERM);
         (void) sigaddset(&set, SIGINT);
         (void) sigaddset(&set, SIGHUP);
+        (void) sigprocmask(SIG_BLOCK, &set, NULL);
         (void) signal(SIGPIPE, SIG_IGN);
-        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-                return -errno;
+}
+
+static int add_signals(Daemon *d)
+{
+        int r;
+
         if ((r = sd_event_add_signal(d->event, NULL, SIGTERM, on_terminate, d)) < 0 ||
             (r = sd_event_add_signal(d->event, NULL, SIGINT, on_terminate, d)) < 0)
                 return r;
@@ -470,6 +475,7 @@ int main(int argc, char *argv[])
         Why why = { 0 };
         int r;
 
+        block_signals();
         (void) umask(022); /* modes are said where things are made */
         r = parse(argc, argv, &d, &why);
         if (r > 0)

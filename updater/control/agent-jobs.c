@@ -77,6 +77,8 @@ static void note_error(Agent *a, const MemoryEvent *e)
 
         if (e->exit_code == 0 || e->exit_code == 10)
                 a->last_error[0] = 0;
+        else if (text && str_starts(text, e->verb))
+                (void) snprintf(a->last_error, sizeof(a->last_error), "%.200s", text);
         else
                 (void) snprintf(a->last_error, sizeof(a->last_error), "%s: %.200s", e->verb,
                                 text ? text : "failed");
@@ -212,8 +214,11 @@ static int begun_runs(const Agent *a, const char *id, const JobProgress *p, uint
 static int silent_runs(Agent *a, const char *id, const AgentRunning *before)
 {
         bool ours = streq(before->id, id);
-        int r = a->o.runner.runs(a->o.runner.ctx, id);
+        int r;
 
+        if (ours && before->pid > 0)
+                return process_lives(a, id, before->pid) ? 1 : -ESRCH;
+        r = a->o.runner.runs(a->o.runner.ctx, id);
         if (!ours)
                 return r > 0;
         if (r == 0 && a->now >= before->silent_since + 1)
@@ -233,6 +238,7 @@ static int collect_one(Agent *a, const Collect *c, const char *id, const JobOrde
 {
         JobProgress p = { 0 };
         int r, alive;
+        bool ours;
 
         r = collect_result(a, id, order);
         if (r != 0)
@@ -254,8 +260,10 @@ static int collect_one(Agent *a, const Collect *c, const char *id, const JobOrde
         if (alive <= 0)
                 return 0;
         a->recheck = MIN(a->recheck, a->now + SILENCE_SEC);
-        return set_running(a, id, order->verb, NULL,
-                           streq(c->before.id, id) ? c->before.silent_since : a->now);
+        ours = streq(c->before.id, id);
+        r = set_running(a, id, order->verb, NULL, ours ? c->before.silent_since : a->now);
+        a->running.pid = r >= 0 && ours ? c->before.pid : 0;
+        return r;
 }
 
 static int collect_id(Agent *a, const Collect *c, const char *id)
@@ -324,12 +332,15 @@ int agent_collect(Agent *a, Why *why)
 static int start(Agent *a, const char *id, const JobOrder *order)
 {
         Why why = { 0 };
-        int r = a->o.runner.start(a->o.runner.ctx, id, &why);
+        uint64_t pid = 0;
+        int r = a->o.runner.start(a->o.runner.ctx, id, &pid, &why);
 
         if (r >= 0) {
                 a->changes |= AGENT_CHANGED_JOB;
                 a->recheck = MIN(a->recheck, a->now + SILENCE_SEC);
-                return set_running(a, id, order->verb, NULL, a->now);
+                r = set_running(a, id, order->verb, NULL, a->now);
+                a->running.pid = r >= 0 ? pid : 0;
+                return r;
         }
         if (r == -ENOMEM)
                 return r;

@@ -26,6 +26,7 @@ typedef struct AgentRunning {
         char id[JOB_ID_SIZE]; /* "": none */
         char *verb;
         JobProgress progress;  /* pid 0: it has not said a word yet */
+        uint64_t pid;          /* of one that has not said a word; 0 not known */
         uint64_t silent_since; /* when it was started, or found without a word */
 } AgentRunning;
 

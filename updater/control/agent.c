@@ -225,14 +225,15 @@ int agent_step(Agent *a, uint64_t now, uint64_t *ret_wake, Why *why)
 
 uint64_t agent_watched_pid(const Agent *a)
 {
-        return a->running.progress.pid ? a->running.progress.pid : a->lock_pid;
+        const AgentRunning *run = &a->running;
+
+        return run->progress.pid ? run->progress.pid : run->pid ? run->pid : a->lock_pid;
 }
 
 void agent_process_ended(Agent *a, uint64_t pid)
 {
         a->dead_pid = pid;
-        (void) snprintf(a->dead_id, sizeof(a->dead_id), "%s",
-                        pid == a->running.progress.pid ? a->running.id : "");
+        (void) snprintf(a->dead_id, sizeof(a->dead_id), "%s", pid == a->lock_pid ? "" : a->running.id);
 }
 
 /* --- life --- */

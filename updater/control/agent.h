@@ -35,7 +35,8 @@ typedef enum AgentChange {
 
 /* How jobs are run: as units, as detached children, or by a test. */
 typedef struct AgentRunner {
-        int (*start)(void *ctx, const char *id, Why *why);
+        /* *ret_pid: its process where that is known already, else 0 */
+        int (*start)(void *ctx, const char *id, uint64_t *ret_pid, Why *why);
         /* 1 it runs or will, 0 it does not, negative: not known */
         int (*runs)(void *ctx, const char *id);
         void *ctx;

@@ -426,34 +426,31 @@ int job_list(const Env *env, char ***ret)
         return 0;
 }
 
-static int remove_files(const Env *env, const char *id, const char *const *suffixes, size_t n)
+/* Also what somebody was about to write when he was killed. */
+static int remove_files(const Env *env, const char *id, const char *but)
 {
         _cleanup_(close_fdp) int fd = env_open_dir(env, JOB_DIR);
+        _cleanup_(strv_freep) char **names = NULL;
+        size_t n = strlen(id);
+        int r;
 
         if (!id_good(id))
                 return -EINVAL;
         if (fd < 0)
                 return fd == -ENOENT ? 0 : fd;
-        for (size_t i = 0; i < n; i++) {
-                char name[64];
-                int r;
-
-                (void) snprintf(name, sizeof(name), "%s%s", id, suffixes[i]);
-                r = file_remove(fd, name);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        r = dir_list(fd, ".", &names);
+        for (char **name = names; r >= 0 && *name; name++)
+                if (str_starts(*name, id) && (*name)[n] == '.' && !streq(*name + n, but))
+                        r = file_remove(fd, *name);
+        return r < 0 ? r : 0;
 }
-
-static const char *const files_of_job[] = { ".json", ".progress.json", ".result.json" };
 
 int job_remove(const Env *env, const char *id)
 {
-        return remove_files(env, id, files_of_job, ELEMENTSOF(files_of_job));
+        return remove_files(env, id, "");
 }
 
 int job_remove_request(const Env *env, const char *id)
 {
-        return remove_files(env, id, files_of_job, ELEMENTSOF(files_of_job) - 1);
+        return remove_files(env, id, ".result.json");
 }

@@ -91,7 +91,8 @@ static RetryKind kind_of(const MemoryEvent *e)
         };
         const char *name = json_get_str(json_get(e->result, "error"), "kind");
 
-        if (e->vanished)
+        /* The one that the job started was killed: the same accident, told by who survived it. */
+        if (e->vanished || streq0(json_get_str(json_get(e->result, "error"), "code"), "fetch-died"))
                 return RETRY_VANISHED;
         for (size_t i = 0; name && i < ELEMENTSOF(kinds); i++)
                 if (streq(why_kind_name(kinds[i].why), name))

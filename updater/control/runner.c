@@ -18,7 +18,7 @@ static void unit_name(const char *id, char ret[80])
         (void) snprintf(ret, 80, "gybe-job@%s.service", id);
 }
 
-static int unit_start(void *ctx, const char *id, Why *why)
+static int unit_start(void *ctx, const char *id, uint64_t *ret_pid _unused_, Why *why)
 {
         const Runner *r = ctx;
         char unit[80];
@@ -59,11 +59,18 @@ static void become_job(const char *program, char *const argv[])
         _exit(127);
 }
 
-static int spawn_detached(const char *program, char *const argv[])
+/* The grandchild's number comes through a pipe: it is waited for, though not as a child. */
+static int spawn_detached(const char *program, char *const argv[], uint64_t *ret_pid)
 {
-        int status;
-        pid_t pid = fork();
+        _cleanup_(close_fdp) int read_fd = -1, write_fd = -1;
+        int pipe_fd[2], status;
+        pid_t pid;
 
+        if (pipe2(pipe_fd, O_CLOEXEC) < 0)
+                return -errno;
+        read_fd = pipe_fd[0];
+        write_fd = pipe_fd[1];
+        pid = fork();
         if (pid < 0)
                 return -errno;
         if (pid == 0) {
@@ -71,12 +78,16 @@ static int spawn_detached(const char *program, char *const argv[])
                 pid = fork();
                 if (pid == 0)
                         become_job(program, argv);
-                _exit(pid < 0 ? 1 : 0);
+                _exit(pid > 0 && fd_write_full(write_fd, &pid, sizeof(pid)) >= 0 ? 0 : 1);
         }
         while (waitpid(pid, &status, 0) < 0)
                 if (errno != EINTR)
                         return -errno;
-        return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EAGAIN;
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 ||
+            fd_read_full(read_fd, &pid, sizeof(pid)) != (ssize_t) sizeof(pid))
+                return -EAGAIN;
+        *ret_pid = (uint64_t) pid;
+        return 0;
 }
 
 /* Where GYBE_LIBEXEC says, beside this program (a build folder), where it would be installed. */
@@ -106,7 +117,7 @@ static int find_program(const Env *env, char **ret)
         return -ENOENT;
 }
 
-static int child_start(void *ctx, const char *id, Why *why)
+static int child_start(void *ctx, const char *id, uint64_t *ret_pid, Why *why)
 {
         const Runner *r = ctx;
         _cleanup_(free_charp) char *program = NULL;
@@ -129,7 +140,7 @@ static int child_start(void *ctx, const char *id, Why *why)
         argv[n++] = "run";
         argv[n++] = id;
         argv[n] = NULL;
-        e = spawn_detached(program, (char *const *) argv);
+        e = spawn_detached(program, (char *const *) argv, ret_pid);
         return e < 0 ? fail_errno(why, e, WHY_HOST, "starting %s", program) : 0;
 }
 

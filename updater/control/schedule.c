@@ -75,7 +75,7 @@ static void after_pause(const Plan *p, Action a)
         item->at = at;
         item->rule = "retry";
         say(item, "%s failed %u time%s: %.300s", action_name(a), r->failures, r->failures == 1 ? "" : "s",
-            r->kind == RETRY_VANISHED ? "the job was killed" : r->text);
+            r->text);
 }
 
 static PolicySubject subject(const Plan *p, bool unattended)
@@ -144,8 +144,7 @@ static void plan_check(const Plan *p)
         want(item, schedule_check_at(p->f, p->m, p->now));
         if (r->failures > 0) {
                 item->rule = "retry";
-                say(item, "the last check failed: %.300s",
-                    r->kind == RETRY_VANISHED ? "the job was killed" : r->text);
+                say(item, "the last check failed: %.300s", r->text);
         } else {
                 char every[DURATION_TEXT_SIZE];
 

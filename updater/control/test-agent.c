@@ -165,7 +165,7 @@ static void end_job(const char *id, const char *verb)
         assert(job_result_save(&w.env, id, j, code) >= 0);
 }
 
-static int start(void *ctx _unused_, const char *id, Why *why)
+static int start(void *ctx _unused_, const char *id, uint64_t *ret_pid _unused_, Why *why)
 {
         _cleanup_(job_done) Job job = { 0 };
         JobProgress p = { .what = "starting", .at = w.now };
