@@ -133,7 +133,7 @@ static void forecast(const Json *status, uint64_t now, Str *out)
         if (json_get_time(next, "at", &when) > 0 && when > now)
                 format_time(when, at);
         str_addf(out, " Next: %s%s%s%s%s\n", streq(action, "none") ? "nothing" : action, at[0] ? " at " : "",
-                 at, because && because[0] ? ": " : "", because ? because : "");
+                 at, because && because[0] ? "; " : "", because ? because : "");
 }
 
 /* The operator's rule that stands before the next step. */

@@ -4,9 +4,11 @@
 
 #include "cli.h"
 #include "base/str.h"
+#include "state/state.h"
 #include "status.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -90,23 +92,39 @@ static int running_job(Cli *cli, char ret_id[JOB_ID_SIZE], JobProgress *ret)
         return 0;
 }
 
-/* Without an agent the jobs' own files tell. */
+/* What is at work now, in a word. 1, 0 nothing. */
+static int working(Cli *cli, JobProgress *ret, char what[64])
+{
+        char id[JOB_ID_SIZE];
+        uint64_t pid = 0;
+        int r = running_job(cli, id, ret);
+
+        if (r > 0)
+                (void) snprintf(what, 64, "job %s runs", id);
+        if (r != 0)
+                return r;
+        *ret = (JobProgress){ 0 };
+        if (state_lock_held(&cli->env, &pid) <= 0)
+                return 0;
+        (void) snprintf(what, 64, "process %" PRIu64 " is at work", pid);
+        return 1;
+}
+
+/* Without an agent the jobs' own files tell, and the lock. */
 static int watch_here(Cli *cli)
 {
-        char id[JOB_ID_SIZE], before[JOB_ID_SIZE] = "";
+        char what[64], before[64] = "";
         JobProgress p;
         int r;
 
-        while ((r = running_job(cli, id, &p)) > 0) {
+        while ((r = working(cli, &p, what)) > 0) {
                 ProgressValues v = { p.what, p.done, p.total, p.fetched, p.skipped, p.written };
-                char line[80];
 
-                if (!streq(id, before)) {
-                        (void) snprintf(line, sizeof(line), "job %s runs", id);
-                        on_state(cli, line);
-                        (void) snprintf(before, sizeof(before), "%s", id);
-                }
-                cli_progress(cli, &v);
+                if (!streq(what, before))
+                        on_state(cli, what);
+                (void) snprintf(before, sizeof(before), "%s", what);
+                if (p.what[0])
+                        cli_progress(cli, &v);
                 (void) usleep(WATCH_EVERY_US);
         }
         return r;

@@ -19,7 +19,8 @@ typedef struct Follow {
         char job[JOB_ID_SIZE], verb[16], phase[16];
         ProgressValues progress;
         char what[32];
-        bool ended, asking;
+        bool knows_job; /* JobId was told: a change of something else says nothing about it */
+        bool ended;
         unsigned unanswered;
         int exit_code;
         Json *result;
@@ -133,9 +134,10 @@ static int read_property(Follow *f, sd_bus_message *m)
                 return r;
         if (streq(key, "Progress") && streq(type, "a{sv}"))
                 read_progress(f, m);
-        else if (streq(key, "JobId") && streq(type, "s"))
+        else if (streq(key, "JobId") && streq(type, "s")) {
                 read_text(m, f->job, sizeof(f->job));
-        else if (streq(key, "JobVerb") && streq(type, "s"))
+                f->knows_job = true;
+        } else if (streq(key, "JobVerb") && streq(type, "s"))
                 read_text(m, f->verb, sizeof(f->verb));
         else if (streq(key, "Phase") && streq(type, "s"))
                 read_text(m, f->phase, sizeof(f->phase));
@@ -163,7 +165,7 @@ static void read_properties(Follow *f, sd_bus_message *m)
                 f->progress.what = f->what;
                 f->watch->progress(f->watch->ctx, &f->progress);
         }
-        if (!f->id && !f->job[0])
+        if (!f->id && f->knows_job && !f->job[0])
                 f->ended = true;
 }
 

@@ -127,30 +127,30 @@ int remote_broken(int r, Why *why)
         return fail_errno(why, r, WHY_HOST, "system bus");
 }
 
+/* code: the word that gybe's own documents have for what a method can refuse at once; what a job refuses is in its result. */
 static const struct {
         const char *name;
         WhyKind kind;
         const char *code;
 } errors[] = {
-        { "org.gybe.Update1.Error.Policy", WHY_POLICY, "policy" },
+        { "org.gybe.Update1.Error.Policy", WHY_POLICY, "overruled" },
         { "org.gybe.Update1.Error.Trust", WHY_TRUST, "trust" },
         { "org.gybe.Update1.Error.Busy", WHY_BUSY, "busy" },
         { "org.gybe.Update1.Error.Usage", WHY_USAGE, "usage" },
-        { "org.gybe.Update1.Error.NothingToDo", WHY_NOTHING, "nothing" },
+        { "org.gybe.Update1.Error.NothingToDo", WHY_NOTHING, "as-it-was" },
         { "org.gybe.Update1.Error.Failed", WHY_HOST, "failed" },
+        { SD_BUS_ERROR_INVALID_ARGS, WHY_USAGE, "usage" },
         { SD_BUS_ERROR_ACCESS_DENIED, WHY_HOST, "not-authorized" },
         { SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, WHY_HOST, "not-authorized" },
 };
 
-/* Ours have three strings: the whole line, the code, the hint that the line ends with. Anybody else's error is told as the
- * agent not being there for us. */
-static int take_error(sd_bus_message *reply, Why *why)
+/* "WHAT: WHY; WHAT NOW". An error that is not one of ours means that the agent is not there for us. */
+static int take_error(sd_bus_message *call, sd_bus_message *reply, Why *why)
 {
         const sd_bus_error *e = sd_bus_message_get_error(reply);
-        const char *line = e->message ? e->message : e->name, *code = NULL, *hint = "";
+        const char *line = e->message ? e->message : e->name, *then = strstr(line, "; "), *code = NULL;
         WhyKind kind = WHY_NONE;
         int r = -sd_bus_message_get_errno(reply);
-        size_t n;
 
         r = r < 0 ? r : -EIO;
         for (size_t i = 0; i < ELEMENTSOF(errors); i++)
@@ -162,14 +162,10 @@ static int take_error(sd_bus_message *reply, Why *why)
                 (void) fail(why, r, WHY_HOST, "agent", "the update agent does not answer: %s", line);
                 return fail_hint(why, r, "systemctl status gybed says more; --no-agent does without it");
         }
-        if (sd_bus_message_has_signature(reply, "sss") &&
-            sd_bus_message_read(reply, "sss", &line, &code, &hint) < 0)
-                return remote_broken(-EBADMSG, why);
-        n = strlen(line);
-        if (hint[0] && str_ends(line, hint) && n > strlen(hint) + 2)
-                n -= strlen(hint) + 2; /* "; " */
-        (void) fail(why, r, kind, code, "%.*s", (int) n, line);
-        return hint[0] ? fail_hint(why, r, "%s", hint) : r;
+        if (kind == WHY_NOTHING && streq0(sd_bus_message_get_member(call), "ClearQuarantine"))
+                code = "not-in-quarantine";
+        (void) fail(why, r, kind, code, "%.*s", then ? (int) (then - line) : (int) strlen(line), line);
+        return then ? fail_hint(why, r, "%s", then + 2) : r;
 }
 
 static int on_reply(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_)
@@ -204,7 +200,7 @@ int remote_call(Remote *remote, sd_bus_message *m, sd_bus_message **ret, Why *wh
         if (!reply)
                 return -EINTR;
         if (sd_bus_message_is_method_error(reply, NULL))
-                return take_error(reply, why);
+                return take_error(m, reply, why);
         *ret = TAKE(reply);
         return 0;
 }

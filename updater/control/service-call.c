@@ -213,19 +213,10 @@ static const char *error_name(int r, const Why *why)
 
 int call_refuse(sd_bus_message *m, int r, const Why *why)
 {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         const char *text = why->text[0] ? why->text : strerror(-r);
-        char line[sizeof(why->text) + sizeof(why->hint) + 4], hint[sizeof(why->hint)];
-        int k;
+        char line[sizeof(why->text) + sizeof(why->hint) + 4];
 
         (void) snprintf(line, sizeof(line), "%s%s%s", text, why->hint[0] ? "; " : "", why->hint);
-        (void) snprintf(hint, sizeof(hint), "%s", why->hint);
         utf8_repair(line);
-        utf8_repair(hint);
-        k = sd_bus_message_new_method_error(m, &reply, &SD_BUS_ERROR_MAKE_CONST(error_name(r, why), line));
-        if (k >= 0)
-                k = sd_bus_message_append(reply, "ss", why->code[0] ? why->code : "failed", hint);
-        if (k >= 0)
-                k = sd_bus_send(NULL, reply, NULL);
-        return k < 0 ? k : 1;
+        return sd_bus_reply_method_error(m, &SD_BUS_ERROR_MAKE_CONST(error_name(r, why), line));
 }
