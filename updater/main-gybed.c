@@ -55,7 +55,7 @@ struct Daemon {
         uint64_t process_pid;
         int clock_fd;
         bool rules_changed;
-        Watch watches[16];
+        Watch watches[20];
         size_t n_watches;
 };
 
@@ -247,21 +247,14 @@ static void watch_folders(Daemon *d)
 static void list_watches(Daemon *d)
 {
         static const Watch watches[] = {
-                { "/run/gybe", "lock", false },
-                { "/run/gybe", "status.json", false },
-                { "/run/gybe/jobs", NULL, false },
-                { "/var/lib/gybe", "journal.json", false },
-                { "/var/lib/gybe/quarantine", NULL, false },
-                { "/var/lib/gybe/outbox", NULL, false },
-                { "/usr/lib/gybe/gybe.d", NULL, true },
-                { "/usr/lib/gybe/policy.d", NULL, true },
-                { "/etc/gybe", NULL, true },
-                { "/etc/gybe/gybe.d", NULL, true },
-                { "/etc/gybe/policy.d", NULL, true },
-                { "/run/gybe", "gybe.json", true },
-                { "/run/gybe", "policy.d", true },
-                { "/run/gybe/gybe.d", NULL, true },
-                { "/run/gybe/policy.d", NULL, true },
+                { "/run/gybe", "lock", false },           { "/run/gybe", "status.json", false },
+                { "/run/gybe/jobs", NULL, false },        { "/var/lib/gybe", "journal.json", false },
+                { "/var/lib/gybe", "lock.json", false },  { "/var/lib/gybe/quarantine", NULL, false },
+                { "/var/lib/gybe/outbox", NULL, false },  { "/usr/lib/gybe/gybe.d", NULL, true },
+                { "/usr/lib/gybe/policy.d", NULL, true }, { "/etc/gybe", NULL, true },
+                { "/etc/gybe/gybe.d", NULL, true },       { "/etc/gybe/policy.d", NULL, true },
+                { "/run/gybe", "gybe.json", true },       { "/run/gybe", "policy.d", true },
+                { "/run/gybe/gybe.d", NULL, true },       { "/run/gybe/policy.d", NULL, true },
         };
 
         _Static_assert(ELEMENTSOF(watches) <= ELEMENTSOF(d->watches), "room for all");

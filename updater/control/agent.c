@@ -141,6 +141,9 @@ void agent_replan(Agent *a)
         Schedule before = a->plan;
 
         (void) json_get_u64(slot, "serial", &f.running_serial);
+        /* What cannot be read there is a job's to complain about; it is no reason to start one. */
+        (void) reboot_locks_next(a->env, &f.unlock_at, NULL);
+        (void) outbox_due(a->env, &f.deliver_at, NULL);
         schedule_plan(&f, &a->policy, &a->memory, a->now, &a->plan);
         if (before.headline != a->plan.headline ||
             before.items[before.headline].at != a->plan.items[a->plan.headline].at ||

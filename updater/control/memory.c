@@ -23,7 +23,7 @@ static const struct {
 } pace[_RETRY_MAX] = {
         [RETRY_VANISHED] = { 5, 10 * 60 },   [RETRY_NETWORK] = { 60, 3600 },
         [RETRY_HOST] = { 5 * 60, 6 * 3600 }, [RETRY_IMAGE] = { 3600, 24 * 3600 },
-        [RETRY_BUSY] = { 30, 10 * 60 },      [RETRY_RULE] = { 5 * 60, 3600 },
+        [RETRY_BUSY] = { 30, 10 * 60 },      [RETRY_RULE] = { 5 * 60, 15 * 60 },
         [RETRY_TRUST] = { 3600, 24 * 3600 },
 };
 

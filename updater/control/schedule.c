@@ -10,8 +10,8 @@
 #define NEVER UINT64_MAX
 
 /* A machine takes minutes to go down when its workload is drained; then it is asked again, each time with twice the patience.
- * After ASKS_REPORTED of them (a bit over two hours) somebody is told, and from then on it is asked four times a day, which
- * finds the moment when an inhibitor is gone and disturbs nobody. */
+ * After ASKS_REPORTED of them (a bit over two hours) somebody is told, and from then on it is asked four times a day. One that
+ * was refused (an inhibitor, a reboot lock that others hold) disturbs nobody and is asked for as often as at first. */
 #define REBOOT_PATIENCE (10 * 60u)
 #define REBOOT_SLOWLY   (6 * 3600u)
 #define ASKS_REPORTED   4u
@@ -249,7 +249,10 @@ static void ask_again(const Plan *p, ScheduleItem *item)
         unsigned asks = p->m->reboot.asks;
         uint64_t last = MIN(p->m->reboot.last, p->now), at;
 
-        at = last + (asks > ASKS_REPORTED ? REBOOT_SLOWLY : (uint64_t) REBOOT_PATIENCE << (asks - 1));
+        if (p->m->reboot.blocked_by[0])
+                at = last + REBOOT_PATIENCE;
+        else
+                at = last + (asks > ASKS_REPORTED ? REBOOT_SLOWLY : (uint64_t) REBOOT_PATIENCE << (asks - 1));
         if (asks >= ASKS_REPORTED && !p->m->reboot.reported)
                 p->out->report_reboot = true;
         if (item->at == NEVER || (item->rule && item->at > at))

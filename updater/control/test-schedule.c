@@ -356,7 +356,7 @@ static void test_reboots(void)
                 { "also after a month", .state = FINALIZED_V2, .reboot_asks = 64, .reported = true,
                   .headline = ACTION_REBOOT, .rule = "retry", .headline_in = 6 * HOUR },
                 { "inhibited", .state = FINALIZED_V2, .reboot_asks = 4, .blocked_by = "a backup inhibits it",
-                  .headline = ACTION_REBOOT, .rule = "retry", .headline_in = 4800, .report = true },
+                  .headline = ACTION_REBOOT, .rule = "retry", .headline_in = 600, .report = true },
                 { "a verdict against a trial, and the machine stays", .state = GIVEN_UP, .reboot_asks = 1,
                   .failed_ago = 600, .due = ACTION_REBOOT, .headline = ACTION_REBOOT, .rule = "retry" },
                 { "asked in the window, which is closed now",
