@@ -433,7 +433,8 @@ def _root_stage(folder, root_changes):
         "etc/os-release": None,
         "etc/hostname": "lab\n",
         "etc/machine-id": "6779626500000000000000000000001a\n",
-        "etc/fstab": f"PARTUUID={ESP_ID} /boot vfat umask=0077 0 0\n",
+        # The command line's limit is for the initrd; a host that shares its cores may need longer to find its own disk.
+        "etc/fstab": f"PARTUUID={ESP_ID} /boot vfat umask=0077,x-systemd.device-timeout=180s 0 0\n",
         "etc/systemd/system/systemd-udev-trigger.service.d/lab.conf":
             COLDPLUG + " --subsystem-match=net --subsystem-match=virtio-ports\n",
         "etc/systemd/system/lab-network.service": NETWORK_UNIT,
