@@ -214,6 +214,7 @@ static void test_last(const Env *env)
         _cleanup_(json_unrefp) Json *none = NULL, *found = NULL, *event = json_new_object(),
                                     *later = json_new_object();
         _cleanup_(bytes_done) Bytes b = BYTES_NULL;
+        static const char torn[] = "not json\n{\"health\":{},\"event\":\"torn";
 
         put_raw(env, "", 0);
         assert(history_last(env, "health", &none, NULL) == 0 && !none);
@@ -227,7 +228,7 @@ static void test_last(const Env *env)
         for (unsigned i = 0; i < 200; i++)
                 append(env, "something else");
         b = raw(env);
-        assert(bytes_append(&b, "not json\n{\"health\":{},\"event\":\"torn", 38) >= 0);
+        assert(bytes_append(&b, torn, strlen(torn)) >= 0);
         put_raw(env, b.data, b.size);
         assert(history_last(env, "health", &found, NULL) == 1);
         assert(streq(json_get_str(found, "event"), "new"));
