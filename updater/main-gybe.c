@@ -24,6 +24,7 @@ static const char usage_text[] =
         "  update [--version V | RELEASE] [--no-reboot]   stage and finalize\n"
         "  commit                       judge a slot on trial: keep it, or go back\n"
         "  rollback [--no-reboot]       return to the other slot, or take a finalize back\n"
+        "  health                       ask the health checks now; exit 1 when one fails\n"
         "  watch                        follow what runs now until it ends\n"
         "\n"
         "  pin V | unpin                only this version; any version again\n"
@@ -72,10 +73,11 @@ static int dispatch(Cli *cli, Why *why)
                 { "check", 1, verb_walk },      { "stage", 1, verb_walk },
                 { "finalize", 0, verb_walk },   { "update", 1, verb_walk },
                 { "commit", 0, verb_walk },     { "rollback", 0, verb_walk },
-                { "watch", 0, verb_watch },     { "policy", 1, verb_policy },
-                { "pin", 1, verb_rule },        { "unpin", 0, verb_rule },
-                { "hold", 0, verb_rule },       { "unhold", 0, verb_rule },
-                { "skip", 1, verb_rule },       { "unskip", 1, verb_rule },
+                { "health", 0, verb_health },   { "watch", 0, verb_watch },
+                { "policy", 1, verb_policy },   { "pin", 1, verb_rule },
+                { "unpin", 0, verb_rule },      { "hold", 0, verb_rule },
+                { "unhold", 0, verb_rule },     { "skip", 1, verb_rule },
+                { "unskip", 1, verb_rule },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {

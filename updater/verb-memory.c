@@ -64,7 +64,9 @@ static int audit(Cli *cli, Json **ret, Why *why)
         Remote *agent;
         int r = geteuid() == 0 ? 0 : cli_agent(cli, &agent, why);
 
-        return r < 0 ? r : r > 0 ? remote_read(agent, "Audit", ret, why) : record_audit(&cli->env, ret, why);
+        return r < 0   ? r
+               : r > 0 ? remote_read(agent, "Audit", ret, why)
+                       : record_audit(&cli->env, RECORD_HISTORY_ALL, ret, why);
 }
 
 int verb_history(Cli *cli, Why *why)
@@ -79,7 +81,7 @@ int verb_history(Cli *cli, Why *why)
                 history = json_ref(json_get(whole, "history"));
                 (void) json_get_u64(history, "brokenAtLine", &broken);
         } else if (r == 0)
-                r = record_history(&cli->env, &history, &broken, why);
+                r = record_history(&cli->env, RECORD_HISTORY_ALL, &history, &broken, why);
         if (r < 0)
                 return r;
         if (cli->json)

@@ -486,7 +486,7 @@ CHANGING = {
     "Skip": ("manage-policy", ["'1'"]), "Unskip": ("manage-policy", ["'1'"]),
     "ClearQuarantine": ("manage-quarantine", ["''"]), "Reload": ("reload", []), "Audit": ("audit", []),
 }
-READING = {"Describe": [], "Explain": ["a{sv}", "0"], "Health": [], "ListQuarantine": []}
+READING = {"Describe": [], "Explain": ["a{sv}", "0"], "ListQuarantine": []}
 
 
 def polkit_cases(t, bus, agent):

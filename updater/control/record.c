@@ -7,11 +7,11 @@
 #include <errno.h>
 #include <inttypes.h>
 
-int record_history(const Env *env, Json **ret, uint64_t *ret_broken, Why *why)
+int record_history(const Env *env, uint64_t max, Json **ret, uint64_t *ret_broken, Why *why)
 {
         Json *events = NULL, *j;
         uint64_t broken = 0;
-        int r = history_read(env, &events, &broken, why);
+        int r = history_read_newest(env, max, &events, &broken, why);
 
         if (r < 0)
                 return r;
@@ -52,12 +52,12 @@ void record_problem(Json *problems, const Why *why)
         json_add(problems, p);
 }
 
-static int add_history(const Env *env, Json *out, Json *problems)
+static int add_history(const Env *env, uint64_t max, Json *out, Json *problems)
 {
         Why why = { 0 };
         Json *history = NULL;
         uint64_t broken = 0;
-        int r = record_history(env, &history, &broken, &why);
+        int r = record_history(env, max, &history, &broken, &why);
 
         if (r >= 0)
                 json_set(out, "history", history);
@@ -106,7 +106,7 @@ static int add_trust(const Env *env, Json *out, Json *problems)
         return r == -ENOMEM ? r : 0;
 }
 
-int record_audit(const Env *env, Json **ret, Why *why)
+int record_audit(const Env *env, uint64_t history_max, Json **ret, Why *why)
 {
         _cleanup_(json_unrefp) Json *out = json_new_object();
         Json *problems = json_new_array(), *roots = json_new_array();
@@ -121,7 +121,8 @@ int record_audit(const Env *env, Json **ret, Why *why)
         json_set(out, "problems", problems);
         json_set(out, "roots", roots);
         if ((r = record_roots(env, roots, problems)) < 0 || (r = add_trust(env, out, problems)) < 0 ||
-            (r = add_quarantine(env, out, problems)) < 0 || (r = add_history(env, out, problems)) < 0)
+            (r = add_quarantine(env, out, problems)) < 0 ||
+            (r = add_history(env, history_max, out, problems)) < 0)
                 return fail_errno(why, r, WHY_HOST, "audit");
         *ret = TAKE(out);
         return 0;

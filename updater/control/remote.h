@@ -16,7 +16,7 @@ int remote_open(Remote **ret, Why *why);
 Remote *remote_free(Remote *remote);
 void remote_freep(Remote **remote);
 
-/* A method whose answer is a document: Describe, Health, ListQuarantine, Audit. */
+/* A method whose answer is a document: Describe, ListQuarantine, Audit. */
 int remote_read(Remote *remote, const char *member, Json **ret, Why *why);
 int remote_explain(Remote *remote, const ExplainQuestion *question, Json **ret, Why *why);
 /* A method that answers nothing: Pin, Unpin, Unhold, Skip, Unskip, Reload. text NULL: it takes none. */

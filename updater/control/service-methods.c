@@ -107,7 +107,7 @@ static int act_audit(Service *s, const Method *method _unused_, const Call *call
                      sd_bus_message *reply, Why *why)
 {
         _cleanup_(json_unrefp) Json *j = NULL;
-        int r = record_audit(s->env, &j, why);
+        int r = record_audit(s->env, RECORD_HISTORY_AGENT, &j, why);
 
         return r < 0 ? r : service_append_json(reply, j);
 }
@@ -304,16 +304,6 @@ static int read_explain(Service *s, sd_bus_message *m, sd_bus_message *reply, Wh
         return r < 0 ? r : service_append_json(reply, j);
 }
 
-static int read_health(Service *s, sd_bus_message *m _unused_, sd_bus_message *reply, Why *why _unused_)
-{
-        _cleanup_(json_unrefp) Json *j = agent_status_json(s->agent);
-        const Json *health = json_get(j, "health");
-
-        if (!j)
-                return -ENOMEM;
-        return health ? service_append_json(reply, health) : sd_bus_message_append(reply, "s", "{}");
-}
-
 static int read_quarantine_list(Service *s, sd_bus_message *m _unused_, sd_bus_message *reply, Why *why)
 {
         _cleanup_(json_unrefp) Json *j = NULL;
@@ -331,7 +321,6 @@ int service_reading_call(sd_bus_message *m, void *userdata, sd_bus_error *error 
                 { "JobResult", read_job_result },
                 { "Describe", read_describe },
                 { "Explain", read_explain },
-                { "Health", read_health },
                 { "ListQuarantine", read_quarantine_list },
         };
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;

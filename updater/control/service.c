@@ -51,8 +51,6 @@ static const sd_bus_vtable vtable[] = {
                                 service_reading_call, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS("Explain", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("s", policy),
                                 service_reading_call, ANYBODY),
-        SD_BUS_METHOD_WITH_ARGS("Health", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", health),
-                                service_reading_call, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS("ListQuarantine", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", quarantine),
                                 service_reading_call, ANYBODY),
         SD_BUS_METHOD_WITH_ARGS("Audit", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", audit),

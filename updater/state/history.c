@@ -255,7 +255,7 @@ static int open_for_reading(const Env *env, Reader *ret, Why *why)
         return 0;
 }
 
-int history_read(const Env *env, Json **ret, uint64_t *ret_broken_at, Why *why)
+int history_read_newest(const Env *env, uint64_t max_bytes, Json **ret, uint64_t *ret_broken_at, Why *why)
 {
         _cleanup_(reader_done) Reader reader = { .fd = -1 };
         _cleanup_(json_unrefp) Json *events = json_new_array();
@@ -268,8 +268,8 @@ int history_read(const Env *env, Json **ret, uint64_t *ret_broken_at, Why *why)
         if (r < 0 && r != -ENOENT)
                 return r;
         if (r >= 0) {
-                r = read_chain(&reader, reader.size > HISTORY_READ_MAX ? reader.size - HISTORY_READ_MAX : 0,
-                               events, &broken);
+                r = read_chain(&reader, reader.size > max_bytes ? reader.size - max_bytes : 0, events,
+                               &broken);
                 if (r < 0)
                         return fail_errno(why, r, WHY_HOST, "%s/%s", STATE_DIR, HISTORY_NAME);
         }
@@ -320,4 +320,9 @@ int history_last(const Env *env, const char *member, Json **ret, Why *why)
                 end = start;
         }
         return r < 0 ? fail_errno(why, r, WHY_HOST, "%s/%s", STATE_DIR, HISTORY_NAME) : 0;
+}
+
+int history_read(const Env *env, Json **ret, uint64_t *ret_broken_at, Why *why)
+{
+        return history_read_newest(env, HISTORY_READ_MAX, ret, ret_broken_at, why);
 }
