@@ -281,9 +281,10 @@ static void reload(Daemon *d)
 
         (void) sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long) monotonic_usec());
         d->rules_changed = false;
+        /* Before the files are read: what changes while they are, or right after, is seen again. */
+        watch_folders(d);
         if (agent_reload(d->agent, &why) < 0 || why.kind != WHY_NONE)
                 log_warning("%s%s%s", why.text, why.hint[0] ? "; " : "", why.hint);
-        watch_folders(d);
         (void) sd_notify(false, "READY=1");
 }
 

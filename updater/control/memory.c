@@ -64,7 +64,8 @@ uint64_t memory_retry_at(const Retry *r, uint64_t now, uint64_t seed)
 void memory_forget_retries(Memory *m)
 {
         if (m->retry[ACTION_CHECK].failures > 0)
-                m->last_check = 0; /* it is owed one */
+                m->last_check =
+                        1; /* so long ago that it is due; 0 is a new host, which waits for its place */
         for (Action a = 0; a < _ACTION_MAX; a++) {
                 m->retry[a] = (Retry){ 0 };
                 m->ended_at[a] = 0;
