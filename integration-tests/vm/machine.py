@@ -185,6 +185,12 @@ def describe_boot_option(data):
 
 # The machine ---------------------------------------------------------------------------------------------------------
 
+def dies_with(parent, *command):
+    """The command, killed by the kernel when its parent is; not begun when that has happened already. `parent` is its name."""
+    return ["setpriv", "--pdeathsig", "KILL", "sh", "-c", 'read -r name <"/proc/$PPID/comm"; [ "$name" = "$0" ] && exec "$@"',
+            parent, *command]
+
+
 class Machine:
     """One QEMU. Use it in a `with` statement."""
 
@@ -273,11 +279,11 @@ class Machine:
         self.born = time.monotonic()
         # When this program is killed, the kernel kills timeout(1), and with that QEMU; should it live on all the same,
         # timeout ends it, and until then nobody else gets a turn. (A high number: the script has a use for 9.)
-        dies_with_parent = ["setpriv", "--pdeathsig", "KILL"]
+        me = Path(f"/proc/{os.getpid()}/comm").read_text().strip()
         held = fcntl.fcntl(self.turn, fcntl.F_DUPFD_CLOEXEC, 100)
         self.process = subprocess.Popen(
-            [*dies_with_parent, str(TREES), "run", "qemu", *binds, "--", "timeout", "--foreground", "-s", "KILL",
-             str(self.deadline + 5), *dies_with_parent, *self.arguments()],
+            dies_with(me, str(TREES), "run", "qemu", *binds, "--", "timeout", "--foreground", "-s", "KILL",
+                      str(self.deadline + 5), *dies_with("timeout", *self.arguments())),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[held])
         os.close(held)
         self.reader = threading.Thread(target=self._read_console, daemon=True)
