@@ -20,6 +20,8 @@ void config_done(Config *c)
         free(c->version_path);
         free(c->version_key);
         free(c->source_url);
+        free(c->report_url);
+        free(c->report_bearer_file);
         slot_config_done(&c->slots);
         fetch_options_done(&c->http);
         health_config_done(&c->health);
@@ -310,13 +312,25 @@ static int take_health(const Json *root, Config *c, Why *why)
         return r;
 }
 
+/* That the address is one to send to is judged where something is sent: a report keeps no update from being made. */
+static int take_report(const Json *root, Config *c, Why *why)
+{
+        const Json *report;
+        int r = take_section(root, "report", &report, why);
+
+        if (r >= 0)
+                r = take_str(report, "url", "report.url", NULL, &c->report_url, why);
+        return r < 0 ? r
+                     : take_str(report, "bearerFile", "report.bearerFile", NULL, &c->report_bearer_file, why);
+}
+
 /* Each part stands alone: a mistake in one is said, and that part keeps its defaults. */
 static int take_all(const Json *root, Config *c, Why *why)
 {
         const int results[] = {
                 take_names(root, c, why),  take_places(root, c, why), take_disk(root, &c->slots, why),
                 take_source(root, c, why), take_trust(root, c, why),  take_http(root, &c->http, why),
-                take_image(root, c, why),  take_health(root, c, why),
+                take_image(root, c, why),  take_health(root, c, why), take_report(root, c, why),
         };
 
         /* The token is for the configured source and for nobody an operator may name on a command line. */

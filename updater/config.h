@@ -37,6 +37,7 @@ typedef struct Config {
         bool require_configured; /* trust.require was set: then nothing is added */
         unsigned max_window_log; /* image.maxWindowLog, default 27 */
         FetchOptions http;
+        char *report_url, *report_bearer_file; /* who is told of outcomes; NULL: nobody */
         HealthConfig health;
         bool health_lost; /* what it says is wrong and left out: nothing may be called healthy for want of a question */
 } Config;

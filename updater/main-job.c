@@ -182,7 +182,10 @@ static AnswerVerb find_verb(const char *name)
         static const struct {
                 const char *name;
                 AnswerVerb verb;
-        } own[] = { { "reboot", do_reboot }, { "look", do_look }, { "unlock", update_unlock } };
+        } own[] = { { "reboot", do_reboot },
+                    { "look", do_look },
+                    { "unlock", update_unlock },
+                    { "deliver", update_deliver } };
 
         for (size_t i = 0; i < ELEMENTSOF(own); i++)
                 if (streq(own[i].name, name))

@@ -320,6 +320,8 @@ Json *status_json(const Host *h)
         json_set(j, "boot", h->has_boot_state ? boot_json(h) : NULL);
         json_set(j, "update", update_json(&h->journal));
         json_set(j, "reboot", reboot_json(h));
+        json_set(j, "locks", status_locks_json(h));
+        json_set(j, "outbox", status_outbox_json(h));
         json_set(j, "failure", failure_json(&h->journal));
         json_set(j, "health", verdict_json(h));
         json_set_u64(j, "highWaterSerial", h->trust.high_water_serial);

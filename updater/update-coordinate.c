@@ -296,7 +296,7 @@ void update_let_go(Update *u)
         u->lock_fd = -1;
 }
 
-void update_afterwards(Update *u)
+static void give_back_afterwards(Update *u)
 {
         uint64_t due = UINT64_MAX;
         Why why = { 0 };
@@ -306,6 +306,12 @@ void update_afterwards(Update *u)
         update_let_go(u);
         if (give_back(u, false, &why) < 0 && why.kind != WHY_NOTHING)
                 log_warning("%s; it is given back later", why.text);
+}
+
+void update_afterwards(Update *u)
+{
+        give_back_afterwards(u);
+        update_deliver_afterwards(u);
 }
 
 /* --- what the phase asks for --- */

@@ -141,7 +141,24 @@ static Event event_of(const Why *why)
         }
 }
 
-int update_told(const Update *u, int r, const Why *why)
+/* A refusal before anything was written is not in history, but who keeps watch over a fleet wants to know. */
+static void report_refusal(Update *u, const char *version, const Why *why)
+{
+        _cleanup_(json_unrefp) Json *e = json_new_object();
+
+        if (why->kind != WHY_TRUST || u->rejection_recorded)
+                return;
+        json_set_str(e, "event", "refused");
+        json_set_str(e, "version", version);
+        if (u->release.serial > 0)
+                json_set_u64(e, "serial", u->release.serial);
+        json_set_str(e, "release", u->release_sha256[0] ? u->release_sha256 : NULL);
+        json_set_str(e, "code", why->code);
+        json_set_str(e, "message", why->text);
+        update_report(u, e);
+}
+
+int update_told(Update *u, int r, const Why *why)
 {
         const Journal *j = &u->host.journal;
         const char *version = u->release.version         ? u->release.version
@@ -153,5 +170,7 @@ int update_told(const Update *u, int r, const Why *why)
         /* a failed verdict has been told where it was recorded */
         if (e >= 0 && !streq(why->code, "health"))
                 event_log(u->env, e, version, why->text, &code, 1);
+        if (r < 0)
+                report_refusal(u, version, why);
         return r;
 }

@@ -89,6 +89,7 @@ int update_record(Update *u, const char *event, Json *more, Why *why)
         _cleanup_(json_unrefp) Json *e = json_new_object();
         const Journal *j = &u->host.journal;
         char slot[2] = { j->slot, 0 };
+        int r;
 
         json_set_str(e, "event", event);
         if (j->update_id) {
@@ -108,7 +109,11 @@ int update_record(Update *u, const char *event, Json *more, Why *why)
                 json_set(e, "overrode", policy_rules_json(u->overrode));
         json_merge(e, more);
         update_tell(u->env, e);
-        return history_append(u->env, e, why);
+        r = history_append(u->env, e, why);
+        u->rejection_recorded =
+                u->rejection_recorded || streq(event, "stage-failed") || streq(event, "finalize-refused");
+        update_report(u, e);
+        return r;
 }
 
 int update_fetch(Update *u, Why *why)

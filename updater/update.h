@@ -60,7 +60,8 @@ typedef struct Update {
         bool already_staged; /* what is asked for is what lies staged */
         char **missing;      /* guarantees of the way back that could not be had */
         bool reboot_due;
-        bool lock_granted; /* the reboot lock, to this process: it need not be asked for again */
+        bool rejection_recorded; /* of what a verb refused, in history and so in a report */
+        bool lock_granted;       /* the reboot lock, to this process: it need not be asked for again */
         unsigned overrode; /* 1 << PolicyRule of those that would have said no, but for options.override */
 } Update;
 
@@ -75,6 +76,8 @@ int update_finalize(Update *u, Why *why);
 int update_both(Update *u, Why *why); /* stage + finalize */
 int update_commit(Update *u, Why *why);
 int update_rollback(Update *u, Why *why);
+/* Sends what waits in the outbox, in order, until one cannot be delivered now. Lets go of the job lock first. */
+int update_deliver(Update *u, Why *why);
 /* Gives back what locks are not needed any more. Lets go of the job lock first. */
 int update_unlock(Update *u, Why *why);
 /* One look at everything that is asked after an update (gybe.health/1), no verdict; on trial compared with before. */
@@ -113,6 +116,9 @@ int update_prove_way_back(Update *u, Why *why);
  * the lock is ours, or -EBUSY with WHY_POLICY when others hold it. */
 int update_take_lock(Update *u, Why *why);
 void update_let_go(Update *u); /* of the job lock */
+/* Reports (update-deliver.c), where report.url is set: what history got goes to the outbox, too. */
+void update_report(Update *u, const Json *event);
+void update_deliver_afterwards(Update *u);
 /* It is not needed: written down, and given back by update_unlock(). */
 void update_drop_lock(Update *u);
 /* Sentinel and lock are what the phase asks for: after recovery, after a flip, after a verdict. Local files only. */
@@ -146,6 +152,6 @@ int update_save(Update *u, Why *why);  /* the journal */
 int update_record(Update *u, const char *event, Json *more, Why *why);
 /* What was recorded, or why a verb was refused, for people who read the system journal (update-tell.c). told() returns r. */
 void update_tell(const Env *env, const Json *event);
-int update_told(const Update *u, int r, const Why *why);
+int update_told(Update *u, int r, const Why *why);
 void update_say(Update *u, const char *fmt, ...) _printf_(2, 3);
 SlotId update_target(const Update *u);
