@@ -13,7 +13,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define WATCH_EVERY_US 250000u /* progress is written twice a second */
+#define WATCH_EVERY_US    250000u /* progress is written twice a second */
+#define STARTS_WITHIN_SEC 5u      /* from the order to the first progress */
 
 static int status_here(Cli *cli, Json **ret, Why *why)
 {
@@ -69,7 +70,21 @@ static void on_state(void *ctx, const char *line)
         cli_say(cli, "%s", line);
 }
 
-/* The job that writes its progress now. 1 and *ret, 0 none. */
+/* Ordered a moment ago, and its process is on the way. */
+static bool is_starting(Cli *cli, const char *id)
+{
+        _cleanup_(job_done) Job job = { 0 };
+        uint64_t now = env_now(&cli->env);
+
+        return job_load(&cli->env, id, &job, NULL) >= 0 && job.at <= now && now - job.at < STARTS_WITHIN_SEC;
+}
+
+static bool is_alive(uint64_t pid)
+{
+        return pid > 0 && pid <= INT32_MAX && (kill((pid_t) pid, 0) >= 0 || errno == EPERM);
+}
+
+/* The job that runs now or is about to. 1 and *ret, 0 none. */
 static int running_job(Cli *cli, char ret_id[JOB_ID_SIZE], JobProgress *ret)
 {
         _cleanup_(strv_freep) char **ids = NULL;
@@ -81,9 +96,9 @@ static int running_job(Cli *cli, char ret_id[JOB_ID_SIZE], JobProgress *ret)
                 _cleanup_(json_unrefp) Json *result = NULL;
                 JobProgress p = { 0 };
 
-                if (job_result_load(&cli->env, *id, &result, NULL) != 0 ||
-                    job_progress_load(&cli->env, *id, &p) <= 0 || p.pid == 0 || p.pid > INT32_MAX ||
-                    (kill((pid_t) p.pid, 0) < 0 && errno != EPERM))
+                if (job_result_load(&cli->env, *id, &result, NULL) != 0)
+                        continue;
+                if (job_progress_load(&cli->env, *id, &p) > 0 ? !is_alive(p.pid) : !is_starting(cli, *id))
                         continue;
                 (void) snprintf(ret_id, JOB_ID_SIZE, "%s", *id);
                 *ret = p;

@@ -412,7 +412,7 @@ def client_cases(t, bus, agent, url):
             p = bus.spawn(BUILD / "gybe", "watch")
             q = bus.spawn(BUILD / "gybe", "--root", h.root, "watch")
             time.sleep(0.5)
-            assert p.poll() is None and q.poll() is None, [w.communicate() for w in (p, q) if w.poll() is not None]
+            assert p.poll() is None and q.poll() is None, [(w.args[-2:], w.communicate()) for w in (p, q) if w.poll() is not None]
         for w in (p, q):
             out, err = w.communicate(timeout=30)
             assert w.returncode == 0 and "runs" in out and "phase is" in out, (out, err)
