@@ -40,15 +40,16 @@ def clone(host, where):
 
 
 def relatives(agent):
-    """This host's processes: {"gybed": [...], "gybe-job": [...], "gybe-fetch": [...]}. A gybe-fetch is known by its parent."""
+    """This host's processes: {"gybed": [...], "gybe-job": [...], "gybe-fetch": [...]}. A gybe-fetch is known by its parent
+    and its program: the leak checker of a job that ends is a child of it, too, and a job waits for ever for one that was killed."""
     jobs = agent.jobs()
     fetch = []
     for pid in jobs:
         try:
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            fetch += [int(c) for c in children if os.readlink(f"/proc/{c}/exe").endswith("/gybe-fetch")]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        fetch += [int(c) for c in children]
     return {"gybed": [agent.process.pid] if agent.alive() else [], "gybe-job": jobs, "gybe-fetch": fetch}
 
 
