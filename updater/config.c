@@ -203,6 +203,8 @@ static int take_source(const Json *root, Config *c, Why *why)
                 c->source = SOURCE_NONE;
         else if (streq(type, "feed"))
                 c->source = SOURCE_FEED;
+        else if (streq(type, "oci"))
+                c->source = SOURCE_OCI;
         else
                 return fail(why, -EINVAL, WHY_USAGE, "bad-config",
                             "gybe.json: source.type \"%s\" is not known to gybe " GYBE_VERSION, type);
@@ -263,6 +265,14 @@ static int take_http(const Json *root, FetchOptions *o, Why *why)
         if (r >= 0)
                 r = take_str(http, "proxy", "http.proxy", NULL, &o->proxy, why);
         return r;
+}
+
+static int take_oci(const Json *root, FetchOptions *o, Why *why)
+{
+        const Json *oci;
+        int r = take_section(root, "oci", &oci, why);
+
+        return r < 0 ? r : take_str(oci, "authFile", "oci.authFile", NULL, &o->oci_auth_file, why);
 }
 
 static int take_image(const Json *root, Config *c, Why *why)
@@ -328,13 +338,15 @@ static int take_report(const Json *root, Config *c, Why *why)
 static int take_all(const Json *root, Config *c, Why *why)
 {
         const int results[] = {
-                take_names(root, c, why),  take_places(root, c, why), take_disk(root, &c->slots, why),
-                take_source(root, c, why), take_trust(root, c, why),  take_http(root, &c->http, why),
-                take_image(root, c, why),  take_health(root, c, why), take_report(root, c, why),
+                take_names(root, c, why),      take_places(root, c, why), take_disk(root, &c->slots, why),
+                take_source(root, c, why),     take_trust(root, c, why),  take_http(root, &c->http, why),
+                take_image(root, c, why),      take_health(root, c, why), take_report(root, c, why),
+                take_oci(root, &c->http, why),
         };
 
         /* The token is for the configured source and for nobody an operator may name on a command line. */
-        if (c->http.bearer_file && c->source_url && !(c->http.bearer_origin = strdup(c->source_url)))
+        if ((c->http.bearer_file || c->http.oci_auth_file) && c->source_url &&
+            !(c->http.bearer_origin = strdup(c->source_url)))
                 return -ENOMEM;
         for (size_t i = 0; i < ELEMENTSOF(results); i++)
                 if (results[i] == -ENOMEM)

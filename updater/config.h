@@ -13,6 +13,7 @@
 typedef enum SourceType {
         SOURCE_NONE,
         SOURCE_FEED,
+        SOURCE_OCI,
         _SOURCE_MAX,
         _SOURCE_INVALID = -22,
 } SourceType;

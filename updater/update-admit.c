@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/url.h"
+#include "source/oci.h"
 
 #include <errno.h>
 
@@ -132,21 +133,30 @@ static int save_rotation(Update *u, const Envelope *e, uint64_t n, Why *why)
         return r < 0 ? fail_errno(why, r, WHY_HOST, STATE_DIR "/%s", name) : 0;
 }
 
-/* root.N.json beside the index, for as long as there is a next one that somebody we trust has signed. */
-static int fetch_rotations(Update *u, const char *index_url, Why *why)
+/* root.N.json beside the index of a feed; the tag root.N in a registry. */
+static int rotation_url(const char *source_url, uint64_t n, char **ret, Why *why)
+{
+        bool oci = url_is_oci(source_url);
+        _cleanup_(free_charp) char *name =
+                str_printf("root.%llu%s", (unsigned long long) n, oci ? "" : ".json");
+
+        if (!name)
+                return -ENOMEM;
+        return oci ? oci_with_tag(source_url, name, ret, why) : url_sibling(source_url, name, ret, why);
+}
+
+/* Rotated roots where the releases are, for as long as there is a next one that somebody we trust has signed. */
+static int fetch_rotations(Update *u, const char *source_url, Why *why)
 {
         uint64_t first = lowest_root(u) + 1;
 
         for (uint64_t n = first; n < first + ROTATIONS_MAX; n++) {
-                _cleanup_(free_charp) char *name = str_printf("root.%llu.json", (unsigned long long) n),
-                                           *url = NULL;
+                _cleanup_(free_charp) char *url = NULL;
                 _cleanup_(envelope_done) Envelope e = { 0 };
                 Why ignored = { 0 };
                 int r;
 
-                if (!name)
-                        return -ENOMEM;
-                r = url_sibling(index_url, name, &url, why);
+                r = rotation_url(source_url, n, &url, why);
                 if (r < 0)
                         return r;
                 r = fetch_envelope(u->fetch, url, &e, NULL, &ignored);
@@ -267,6 +277,18 @@ static int find_in_feed(Update *u, Why *why)
         return r < 0 ? r : 0;
 }
 
+/* A registry says nothing that is signed but the release file itself: tags point, and what they point to is judged. */
+static int find_in_registry(Update *u, Why *why)
+{
+        int r;
+
+        if ((r = oci_offer(u->host.config.source_url, u->host.config.channel, u->options.version, &u->offer,
+                           why)) < 0 ||
+            (r = update_fetch(u, why)) < 0 || (r = load_anchors(u, why)) < 0)
+                return r;
+        return fetch_rotations(u, u->host.config.source_url, why);
+}
+
 int update_find(Update *u, Why *why)
 {
         if (u->host.config_why.kind != WHY_NONE) {
@@ -281,7 +303,7 @@ int update_find(Update *u, Why *why)
                 (void) fail(why, -EINVAL, WHY_USAGE, "no-source", "no source of releases is configured");
                 return fail_hint(why, -EINVAL, "name a release file or a COSI, or set source in gybe.json");
         }
-        return find_in_feed(u, why);
+        return u->host.config.source == SOURCE_OCI ? find_in_registry(u, why) : find_in_feed(u, why);
 }
 
 /* --- trust --- */
@@ -335,8 +357,9 @@ static int check_offer_agrees(const Update *u, const char *sha384, Why *why)
         if ((o->version && !streq(o->version, u->release.version)) ||
             (o->serial > 0 && o->serial != u->release.serial))
                 return fail(why, -EBADMSG, WHY_TRUST, "contradiction",
-                            "release file: it says version %s, serial %llu; the feed index says %s, %llu",
+                            "release file: it says version %s, serial %llu; the %s says %s, %llu",
                             u->release.version, (unsigned long long) u->release.serial,
+                            url_is_oci(o->release_url) ? "tag" : "feed index",
                             o->version ? o->version : "nothing", (unsigned long long) o->serial);
         return 0;
 }
@@ -400,7 +423,10 @@ int update_admit(Update *u, Why *why)
                 *why = (Why){ 0 };
                 (void) fail(why, r, WHY_TRUST, "no-release-file",
                             "trust: there is no release file beside the COSI");
-                return fail_hint(why, r, "put NAME.release.json beside NAME.cosi");
+                return fail_hint(why, r,
+                                 url_is_oci(u->offer.cosi_url)
+                                         ? "gybe-release publish --oci attaches X.release.json to X.cosi"
+                                         : "put NAME.release.json beside NAME.cosi");
         }
         if (r < 0)
                 return r;

@@ -118,7 +118,11 @@ int update_record(Update *u, const char *event, Json *more, Why *why)
 
 int update_fetch(Update *u, Why *why)
 {
-        return u->fetch ? 0 : fetch_start(u->env, &u->host.config.http, &u->fetch, why);
+        FetchOptions *o = &u->host.config.http;
+
+        if (!o->arch && !(o->arch = strdup(u->host.arch)))
+                return -ENOMEM;
+        return u->fetch ? 0 : fetch_start(u->env, o, &u->fetch, why);
 }
 
 int update_open(const Env *env, const UpdateOptions *options, Update *ret, Why *why)

@@ -6,7 +6,7 @@
  * comes back is hostile until a digest, a signature or a root hash has judged it.
  *
  * A url is http://, https://, file: or a plain path (of the caller, never below --root; relative to the
- * working folder). When a sink or the tick stopped an answer in its middle, or the process misbehaved
+ * working folder); or oci:// (source/oci.h), one address for a COSI and its release file. When a sink or the tick stopped an answer in its middle, or the process misbehaved
  * (WHY_HOST), nothing but fetch_stop() is left to do; after every other failure the next request may follow.
  */
 
@@ -21,6 +21,8 @@ typedef struct FetchOptions {
                 *proxy;      /* files are paths on the host, inside env's root */
         char *bearer_origin; /* a URL whose scheme, host and port are the only ones to get the token; NULL:
                                 those of the first http(s) URL asked for */
+        char *oci_auth_file; /* containers-auth.json(5): users of registries */
+        char *arch;          /* of an image for several; NULL: this machine's */
         uint64_t connect_timeout_sec, stall_timeout_sec; /* 0: defaults (20 s, 60 s) */
         unsigned retries;                                /* 0: default (8) */
 } FetchOptions;

@@ -12,5 +12,7 @@ void fetch_options_done(FetchOptions *o)
         free(o->bearer_file);
         free(o->proxy);
         free(o->bearer_origin);
+        free(o->oci_auth_file);
+        free(o->arch);
         *o = (FetchOptions){ 0 };
 }

@@ -3,7 +3,7 @@
 /* An offer is a place to look at and what was claimed about it: by an operator's words, or by a verified feed. Nothing here
  * believes the claim; the signed release has to agree with it later. */
 
-#include "source/source.h"
+#include "source/oci.h"
 #include "base/str.h"
 #include "base/url.h"
 
@@ -29,7 +29,18 @@ int request_offer(const char *release, Offer *ret, Why *why)
         _cleanup_(offer_done) Offer o = { .explicit_ = true };
         int r;
 
-        if (url_is_release(release)) {
+        if (url_is_oci(release)) {
+                /* one address for both: which artifact is which is found there */
+                _cleanup_(oci_ref_done) OciRef ref = { 0 };
+
+                r = oci_ref_parse(release, &ref, why);
+                if (r < 0)
+                        return r;
+                o.release_url = strdup(release);
+                o.cosi_url = strdup(release);
+                if (!o.release_url || !o.cosi_url)
+                        return -ENOMEM;
+        } else if (url_is_release(release)) {
                 o.release_url = strdup(release);
                 if (!o.release_url)
                         return -ENOMEM;
@@ -44,9 +55,10 @@ int request_offer(const char *release, Offer *ret, Why *why)
                 char shown[256];
 
                 url_redact(release, shown, sizeof(shown));
-                (void) fail(why, -EINVAL, WHY_USAGE, "usage", "%s: neither a .release.json nor a .cosi",
-                            shown);
-                return fail_hint(why, -EINVAL, "name a path or URL that ends in one of them");
+                (void) fail(why, -EINVAL, WHY_USAGE, "usage",
+                            "%s: neither a .release.json nor a .cosi nor oci://", shown);
+                return fail_hint(why, -EINVAL,
+                                 "name a path or URL that ends in one of them, or an artifact in a registry");
         }
         *ret = o;
         o = (Offer){ 0 };
