@@ -362,6 +362,9 @@ int verb_publish(Cli *cli, Why *why)
         };
         int r;
 
+        for (char *const *arg = cli->argv; *arg; arg++)
+                if (streq(*arg, "--ostree") || str_starts(*arg, "--ostree="))
+                        return verb_publish_ostree(cli, why);
         if (cli->help) {
                 cli->text = options_help(
                         options, ELEMENTSOF(options),
