@@ -181,6 +181,39 @@ int container_stream(Container *c, const CosiImage *image, unsigned window_log_m
         return frames_finish(frames, why);
 }
 
+const char *container_name(const Container *c)
+{
+        return c->origin.name;
+}
+
+int container_locate(Container *c, const char *name, uint64_t *ret_offset, uint64_t *ret_size, Why *why)
+{
+        const TarMember *m;
+
+        while (!(m = tar_find(c->tar, name)) && !tar_is_complete(c->tar)) {
+                int r = scan_step(c, why);
+                if (r < 0)
+                        return r;
+        }
+        if (!m || !m->is_file)
+                return 0;
+        *ret_offset = m->offset;
+        *ret_size = m->size;
+        return 1;
+}
+
+int container_read(Container *c, uint64_t offset, uint64_t until, void *buf, size_t n, Why *why)
+{
+        int r = 0;
+
+        if (origin_has_ranges(&c->origin))
+                r = origin_read(&c->origin, offset, until, buf, n, why);
+        if (r >= 0 && !origin_has_ranges(&c->origin))
+                return fail(why, -EOPNOTSUPP, WHY_NETWORK, "no-ranges",
+                            "%s: the server does not give parts of it any more", c->origin.name);
+        return r;
+}
+
 int container_finish(Container *c, Why *why)
 {
         while (!tar_is_complete(c->tar)) {

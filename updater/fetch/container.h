@@ -22,5 +22,11 @@ bool container_has_ranges(const Container *c);
 /* Streams one member, decompressed; kind: what a contradiction to image is called. */
 int container_stream(Container *c, const CosiImage *image, unsigned window_log_max, WhyKind kind,
                      const FetchSink *sink, Why *why);
+/* Where a member's bytes are. 1 it is there, 0 there is none of that name. Only where the origin can seek. */
+int container_locate(Container *c, const char *name, uint64_t *ret_offset, uint64_t *ret_size, Why *why);
+/* Bytes of the file itself; until: how far reading will go on without a gap. -EOPNOTSUPP as soon as the server turns out not to
+ * seek after all: reading on would mean to download everything before. */
+int container_read(Container *c, uint64_t offset, uint64_t until, void *buf, size_t n, Why *why);
+const char *container_name(const Container *c); /* for sentences */
 /* Reads on to the end-of-archive marker. */
 int container_finish(Container *c, Why *why);

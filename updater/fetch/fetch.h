@@ -12,6 +12,7 @@
 
 #include "base/env.h"
 #include "image/cosi.h"
+#include "image/index.h"
 #include "release/release.h"
 #include "bootloader/uki.h"
 
@@ -117,6 +118,38 @@ int fetch_member_bytes(Fetch *f, const CosiImage *image, unsigned window_log_max
  * otherwise. */
 int fetch_member_signature(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind,
                            const char *roothash, Bytes *ret, Why *why);
+
+/* --- parts of an image; only from a container that has_ranges --- */
+
+/* Ranges of blocks of the image that a member decompresses to, or of leaves of its index: in rising order, without overlap. */
+#define FETCH_RANGES_MAX 8192u /* of one request */
+
+/* The head and the groups of the container's block index (image/index.h). */
+typedef struct FetchIndex {
+        IndexHead head;
+        uint64_t size; /* of the whole member */
+        Bytes groups;
+} FetchIndex;
+
+/* 1 it has one that is well formed, 0 there is none. What it says is believed by nobody. */
+int fetch_index_open(Fetch *f, FetchIndex *ret, Why *why);
+void fetch_index_done(FetchIndex *index);
+/* The leaves of these blocks, INDEX_LEAF_SIZE bytes each, in order. After fetch_index_open(). */
+int fetch_index_leaves(Fetch *f, const BlockRange *ranges, size_t n, Bytes *ret, Why *why);
+
+/* The decompressed bytes of these blocks, in order, out of as few frames as hold them. -EOPNOTSUPP: this image has no seek
+ * table (or the server stopped giving parts); -EBADMSG: table or frames are not what they should be. Both say only that it does
+ * not work this way: fetch_member() may. No digest of the member is checked. */
+int fetch_blocks(Fetch *f, const CosiImage *image, const BlockRange *ranges, size_t n, const FetchSink *sink,
+                 Why *why);
+
+/* What fetch_blocks() would ask for: bytes of the container's file. */
+typedef struct FetchExtent {
+        uint64_t offset, size;
+} FetchExtent;
+
+int fetch_blocks_extents(Fetch *f, const CosiImage *image, const BlockRange *ranges, size_t n,
+                         FetchExtent **ret, size_t *ret_n, Why *why);
 
 /* The ESP image: decompressed by the child into the scratch file, then read as FAT. */
 typedef struct FetchEspFile {

@@ -8,6 +8,7 @@
 #include "fetch/container.h"
 #include "fetch/esp-image.h"
 #include "fetch/exchange.h"
+#include "fetch/pieces.h"
 #include "fetch/download.h"
 #include "fetch/sandbox.h"
 #include "fetch/signature.h"
@@ -30,12 +31,14 @@ typedef struct Server {
         bool is_set_up;
         Http *http;
         Container *container;
+        Pieces *pieces; /* of container */
         EspImage *esp;
 } Server;
 
 static void server_done(Server *s)
 {
         esp_image_free(s->esp);
+        pieces_free(s->pieces);
         container_free(s->container);
         http_free(s->http);
 }
@@ -323,6 +326,7 @@ static int on_cosi_open(Server *s, Request *q, Why *why)
         if (r < 0 || !wire_get_end(&q->in))
                 return malformed(why);
         s->esp = esp_image_free(s->esp);
+        s->pieces = pieces_free(s->pieces);
         s->container = container_free(s->container);
         r = open_origin(s, &l, expect_size, &origin, why);
         /* what is signed (size, digest of metadata.json) does not cover the tar structure: a fault there is the image's */
@@ -353,6 +357,84 @@ static int on_member(Server *s, Request *q, Why *why)
         if (r < 0 || !wire_get_end(&q->in))
                 return malformed(why);
         return container_stream(s->container, &m.image, m.window_log_max, m.kind, &sink, why);
+}
+
+/* --- parts of an image --- */
+
+static int open_pieces(Server *s, Why *why)
+{
+        if (!s->container)
+                return fail(why, -EBADF, WHY_HOST, "fetch-request", "gybe-fetch: no COSI is open");
+        return s->pieces ? 0 : pieces_new(s->container, &s->pieces, why);
+}
+
+static int on_index(Server *s, Request *q, Why *why)
+{
+        _cleanup_(bytes_done) Bytes groups = BYTES_NULL;
+        IndexHead head;
+        uint64_t size = 0;
+        int r;
+
+        if (!wire_get_end(&q->in))
+                return malformed(why);
+        r = open_pieces(s, why);
+        if (r >= 0)
+                r = pieces_index(s->pieces, &head, &size, &groups, why);
+        if (r < 0)
+                return r;
+        wire_put_u32(q->done, (uint32_t) r);
+        if (r == 0)
+                return 0;
+        value_put_index(q->done, &head, size);
+        return send_data(s, groups.data, groups.size, why);
+}
+
+typedef struct PiecesRequest {
+        CosiImage image;
+        BlockRange *ranges;
+        size_t n;
+} PiecesRequest;
+
+static void pieces_request_done(PiecesRequest *r)
+{
+        free(r->ranges);
+}
+
+static int get_pieces(Server *s, Request *q, bool with_image, PiecesRequest *ret, Why *why)
+{
+        if ((with_image && value_get_image(&q->in, &ret->image) < 0) ||
+            value_get_ranges(&q->in, &ret->ranges, &ret->n) < 0 || !wire_get_end(&q->in))
+                return malformed(why);
+        return open_pieces(s, why);
+}
+
+static int on_leaves(Server *s, Request *q, Why *why)
+{
+        _cleanup_(pieces_request_done) PiecesRequest p = { 0 };
+        const FetchSink sink = { send_data, NULL, s };
+        int r = get_pieces(s, q, false, &p, why);
+
+        return r < 0 ? r : pieces_leaves(s->pieces, p.ranges, p.n, &sink, why);
+}
+
+static int on_blocks(Server *s, Request *q, Why *why)
+{
+        _cleanup_(pieces_request_done) PiecesRequest p = { 0 };
+        const FetchSink sink = { send_data, NULL, s };
+        int r = get_pieces(s, q, true, &p, why);
+
+        return r < 0 ? r : pieces_blocks(s->pieces, &p.image, p.ranges, p.n, &sink, why);
+}
+
+static int on_extents(Server *s, Request *q, Why *why)
+{
+        _cleanup_(pieces_request_done) PiecesRequest p = { 0 };
+        _cleanup_(bytes_done) Bytes extents = BYTES_NULL;
+        int r = get_pieces(s, q, true, &p, why);
+
+        if (r >= 0)
+                r = pieces_extents(s->pieces, &p.image, p.ranges, p.n, &extents, why);
+        return r < 0 ? r : send_data(s, extents.data, extents.size, why);
 }
 
 static int keep_data(void *ctx, const void *data, size_t size, Why *why)
@@ -460,6 +542,8 @@ static int (*const handlers[_WIRE_TYPE_MAX])(Server *, Request *, Why *) = {
         [WIRE_MEMBER] = on_member,       [WIRE_SIGNATURE] = on_signature,
         [WIRE_ESP_OPEN] = on_esp_open,   [WIRE_ESP_READ] = on_esp_read,
         [WIRE_ESP_PE] = on_esp_pe,       [WIRE_HTTP] = on_http,
+        [WIRE_INDEX] = on_index,         [WIRE_LEAVES] = on_leaves,
+        [WIRE_BLOCKS] = on_blocks,       [WIRE_EXTENTS] = on_extents,
 };
 
 static int end_with_failure(Server *s, int r, Why *why)

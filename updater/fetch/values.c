@@ -55,6 +55,64 @@ int value_get_why(WireUnpack *u, int *ret, Why *why)
         return 0;
 }
 
+/* --- parts of an image --- */
+
+void value_put_ranges(WirePack *p, const BlockRange *ranges, size_t n)
+{
+        wire_put_u32(p, (uint32_t) n);
+        for (size_t i = 0; i < n; i++) {
+                wire_put_u32(p, ranges[i].first);
+                wire_put_u32(p, ranges[i].count);
+        }
+}
+
+int value_get_ranges(WireUnpack *u, BlockRange **ret, size_t *ret_n)
+{
+        size_t n = wire_get_u32(u);
+        uint64_t end = 0;
+        BlockRange *ranges;
+
+        if (u->failed || n == 0 || n > FETCH_RANGES_MAX)
+                return -EBADMSG;
+        ranges = calloc(n, sizeof(*ranges));
+        if (!ranges)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                ranges[i].first = wire_get_u32(u);
+                ranges[i].count = wire_get_u32(u);
+                if (u->failed || ranges[i].count == 0 || ranges[i].first < end) {
+                        free(ranges);
+                        return -EBADMSG;
+                }
+                end = (uint64_t) ranges[i].first + ranges[i].count;
+        }
+        *ret = ranges;
+        *ret_n = n;
+        return 0;
+}
+
+void value_put_index(WirePack *p, const IndexHead *head, uint64_t size)
+{
+        uint8_t data[INDEX_HEAD_SIZE];
+
+        index_head_format(head, data);
+        wire_put_bytes(p, data, sizeof(data));
+        wire_put_u64(p, size);
+}
+
+int value_get_index(WireUnpack *u, IndexHead *ret, uint64_t *ret_size)
+{
+        _cleanup_(bytes_done) Bytes data = BYTES_NULL;
+        uint64_t size;
+
+        wire_get_bytes(u, INDEX_HEAD_SIZE, &data);
+        size = wire_get_u64(u);
+        if (u->failed || data.size != INDEX_HEAD_SIZE || index_head_parse(data.data, size, ret, NULL) < 0)
+                return -EBADMSG;
+        *ret_size = size;
+        return 0;
+}
+
 /* --- an HTTP request --- */
 
 void value_http_done(ValueHttp *h)

@@ -36,6 +36,14 @@ int value_get_http(WireUnpack *u, ValueHttp *ret);
 void value_put_image(WirePack *p, const CosiImage *image);
 int value_get_image(WireUnpack *u, CosiImage *ret);
 
+/* In rising order, none empty, 1 to FETCH_RANGES_MAX of them. */
+void value_put_ranges(WirePack *p, const BlockRange *ranges, size_t n);
+int value_get_ranges(WireUnpack *u, BlockRange **ret, size_t *ret_n);
+
+/* The head of an index; checked again on arrival. */
+void value_put_index(WirePack *p, const IndexHead *head, uint64_t size);
+int value_get_index(WireUnpack *u, IndexHead *ret, uint64_t *ret_size);
+
 void value_put_envelope(WirePack *p, const Envelope *e);
 int value_get_envelope(WireUnpack *u, Envelope *ret);
 

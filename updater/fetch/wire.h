@@ -14,7 +14,7 @@
 
 #include "base/why.h"
 
-#define WIRE_VERSION 2u /* raised with every change of a record: both ends are built together */
+#define WIRE_VERSION 3u /* raised with every change of a record: both ends are built together */
 #define WIRE_RECORD_MAX                                                                                      \
         (128u * 1024u)        /* one unit of streaming; design.md section 5: bigger ones are no faster */
 #define WIRE_ALIGN      4096u /* of a record's data: fit for direct I/O */
@@ -41,6 +41,11 @@ typedef enum WireType {
         WIRE_FAIL,
         /* another request; here, so that recorded conversations (the fuzz corpus) keep their meaning */
         WIRE_HTTP,
+        /* parts of an image */
+        WIRE_INDEX,
+        WIRE_LEAVES,
+        WIRE_BLOCKS,
+        WIRE_EXTENTS,
         _WIRE_TYPE_MAX,
         _WIRE_TYPE_INVALID = -22,
 } WireType;

@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "image/index.h"
 #include "publish/packages.h"
 
 #include <ctype.h>
@@ -236,7 +237,9 @@ static int pack_everything(Build *b, Json **ret, Why *why)
         _cleanup_(pack_done) Pack pack = PACK_NULL;
         _cleanup_(cosi_done) Cosi cosi = { 0 };
         _cleanup_(free_charp) char *metadata = NULL;
+        _cleanup_(bytes_done) Bytes index = BYTES_NULL;
         _cleanup_(close_fdp) int gpt_fd = -1;
+        PackExtra extra = { .name = INDEX_MEMBER };
         uint64_t size = 0;
         int r = pack_open(b->work_dir, &pack, why);
 
@@ -251,10 +254,17 @@ static int pack_everything(Build *b, Json **ret, Why *why)
         if (r >= 0)
                 r = check_metadata(b, metadata, why);
         if (r >= 0)
-                r = pack_write(&pack, metadata, NULL, 0, b->o->epoch, b->o->output, &size, why);
-        if (r >= 0)
-                *ret = result_json(b, &pack, metadata, size);
-        return r;
+                r = build_index(b, &pack, &index, why);
+        if (r < 0)
+                return r;
+        extra.data = index.data;
+        extra.size = index.size;
+        r = pack_write(&pack, metadata, &extra, index.size > 0, b->o->epoch, b->o->output, &size, why);
+        if (r < 0)
+                return r;
+        *ret = result_json(b, &pack, metadata, size);
+        json_set_u64(*ret, "indexSize", index.size);
+        return 0;
 }
 
 static int check_options(const BuildOptions *o, Why *why)

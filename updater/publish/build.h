@@ -68,5 +68,8 @@ Json *verity_json(const char *roothash, const VerityParams *p, uint64_t hash_siz
 int build_describe(Build *b, const Pack *pack, Cosi *cosi, Why *why);
 int build_format_metadata(Build *b, const Cosi *cosi, char **ret, Why *why);
 
+/* The block index of /usr (image/index.h); *ret stays empty where there can be none. */
+int build_index(Build *b, const Pack *pack, Bytes *ret, Why *why);
+
 int build_from_parts(Build *b, Why *why);
 int build_from_disk(Build *b, Why *why);

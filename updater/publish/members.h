@@ -5,7 +5,7 @@
  * "unknown", never a failure; verify is what judges. */
 
 #include "image/cosi.h"
-#include "publish/seektable.h"
+#include "image/seektable.h"
 
 /* 1 the member has a seek table that adds up; 0 it has none; negative: it cannot be said. name: tar member. */
 int member_seek_table(int fd, const char *name, SeekTable *ret);

@@ -14,7 +14,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "publish/lanes.h"
-#include "publish/seektable.h"
+#include "image/seektable.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -10,7 +10,7 @@
 #include "base/fd.h"
 #include "base/run.h"
 #include "base/str.h"
-#include "publish/seektable.h"
+#include "image/seektable.h"
 
 #include <assert.h>
 #include <errno.h>

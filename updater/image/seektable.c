@@ -4,7 +4,7 @@
  * EA 92 8F All little endian. Descriptor: bit 7 checksums; bits 6-2 reserved and zero here, since a table
  * with a bit that we do not know may mean something else; bits 1-0 unused. */
 
-#include "publish/seektable.h"
+#include "image/seektable.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #undef NDEBUG
-#include "publish/seektable.h"
+#include "image/seektable.h"
 #include "base/str.h"
 
 #include <assert.h>

@@ -4,7 +4,7 @@
  * bytes again (the unused descriptor bits are not kept). */
 
 #undef NDEBUG
-#include "publish/seektable.h"
+#include "image/seektable.h"
 
 #include <assert.h>
 
