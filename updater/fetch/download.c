@@ -27,6 +27,8 @@ typedef struct Resource {
         Http *http;
         char name[NAME_SIZE];
         char *url, *effective; /* behind redirects; NULL: unknown */
+        const char *accept;
+        bool is_known;         /* we said who we are */
         uint64_t expect, size; /* UINT64_MAX: unknown */
         bool opened, ranges, size_is_assumed;
         Reply identity; /* of the first answer */
@@ -88,7 +90,8 @@ static int status_failed(Resource *s, const Transfer *t, Why *why)
                 return fail_hint(why,
                                  fail(why, -EACCES, WHY_NETWORK, "forbidden", "%s: the server answers %u",
                                       s->name, status),
-                                 "see http.bearerFile and http.certificate");
+                                 s->is_known ? "see oci.authFile"
+                                             : "see http.bearerFile and http.certificate");
         case 416:
                 return fail(why, -ESTALE, WHY_NETWORK, "changed",
                             "%s: became shorter while it was being read", s->name);
@@ -177,12 +180,26 @@ static bool is_lost(unsigned status)
         return status == 401 || status == 403 || status == 404 || status == 410;
 }
 
+/* 401: who knows the server may have something to say. 1 ask this URL again, 0 no. */
+static int answer_challenge(Resource *s, const char *url, const Reply *reply, Why *why)
+{
+        Why this = { 0 };
+        int r = http_challenged(s->http, url, reply, &this);
+
+        s->is_known = s->is_known || http_has_auth(s->http, url);
+        if (r == -EAGAIN)
+                s->last = this;
+        else if (r < 0 && why->kind == WHY_NONE)
+                *why = this;
+        return r;
+}
+
 /* One request up to the head of its final answer, which may have any status but a redirect's. Starts where the last one
  * ended; when that is lost (a signed URL that has expired), once more from where everything began. */
 static int resource_ask(Resource *s, const HttpAsk *ask, Why *why)
 {
         _cleanup_(free_charp) char *url = strdup(s->effective ? s->effective : s->url);
-        bool from_start = !s->effective;
+        bool from_start = !s->effective, challenged = false;
 
         resource_close(s);
         for (unsigned hops = 0; url;) {
@@ -200,8 +217,21 @@ static int resource_ask(Resource *s, const HttpAsk *ask, Why *why)
                 if (!reply->complete)
                         return transfer_failed(s, t, why);
                 s->reached = true;
-                if (!from_start && is_lost(reply->status)) {
+                if (reply->status == 401 && !challenged) {
+                        challenged =
+                                true; /* once a request: who refuses what he gave a moment ago means it */
+                        r = answer_challenge(s, url, reply, why);
+                        if (r < 0)
+                                return r;
+                        next = r > 0 ? strdup(url) : NULL;
+                        if (r > 0 && !next)
+                                break;
+                }
+                if (next) {
+                        /* the same once more */
+                } else if (!from_start && is_lost(reply->status)) {
                         from_start = true;
+                        challenged = false;
                         hops = 0;
                         next = strdup(s->url);
                 } else if (is_redirect(reply->status)) {
@@ -245,7 +275,7 @@ static int refuse_encoding(const Resource *s, Why *why)
 static int read_whole(Resource *s, size_t max, WhyKind kind, Bytes *ret, Why *why)
 {
         _cleanup_(bytes_done) Bytes b = BYTES_NULL;
-        const HttpAsk whole = { 0 };
+        const HttpAsk whole = { .accept = s->accept };
         uint8_t buf[8192];
         int r;
 
@@ -273,18 +303,27 @@ static int read_whole(Resource *s, size_t max, WhyKind kind, Bytes *ret, Why *wh
         return 0;
 }
 
-int download_get(Http *h, const char *url, size_t max, WhyKind kind, Bytes *ret, Why *why)
+int download_document(Http *h, const char *url, const char *accept, size_t max, WhyKind kind, Bytes *ret,
+                      Reply *ret_reply, Why *why)
 {
         _cleanup_(resource_done) Resource s = { 0 };
         int r = resource_init(&s, h, url, why);
 
+        s.accept = accept;
         while (r >= 0) {
                 r = read_whole(&s, max, kind, ret, why);
+                if (s.transfer && ret_reply)
+                        *ret_reply = *transfer_reply(s.transfer);
                 if (r != -EAGAIN)
                         break;
                 r = resource_retry(&s, false, why);
         }
         return r;
+}
+
+int download_get(Http *h, const char *url, size_t max, WhyKind kind, Bytes *ret, Why *why)
+{
+        return download_document(h, url, NULL, max, kind, ret, NULL, why);
 }
 
 /* --- the identity of a file --- */

@@ -93,19 +93,20 @@ static void close_fds(int (*fds)[WIRE_FDS_MAX])
                 close_fdp(&(*fds)[i]);
 }
 
-/* The files of http.*: opened here, because the child's user may not read them. */
+/* The files of http.* and oci.*: opened here, because the child's user may not read them. */
 static int open_secrets(const Env *env, const FetchOptions *o, int fds[WIRE_FDS_MAX], uint32_t *ret_mask,
                         size_t *ret_n, Why *why)
 {
-        const char *paths[WIRE_FDS_MAX] = { o->ca, o->certificate, o->key, o->bearer_file };
-        static const char *const names[WIRE_FDS_MAX] = { "ca", "certificate", "key", "bearerFile" };
+        const char *paths[WIRE_FDS_MAX] = { o->ca, o->certificate, o->key, o->bearer_file, o->oci_auth_file };
+        static const char *const names[WIRE_FDS_MAX] = { "http.ca", "http.certificate", "http.key",
+                                                         "http.bearerFile", "oci.authFile" };
 
         for (size_t i = 0; i < WIRE_FDS_MAX; i++) {
                 if (!paths[i] || !*paths[i])
                         continue;
                 fds[*ret_n] = env_open_path(env, paths[i], O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
                 if (fds[*ret_n] < 0)
-                        return fail_errno(why, fds[*ret_n], WHY_HOST, "http.%s: %.300s", names[i], paths[i]);
+                        return fail_errno(why, fds[*ret_n], WHY_HOST, "%s: %.300s", names[i], paths[i]);
                 *ret_mask |= 1u << i;
                 (*ret_n)++;
         }
@@ -114,7 +115,7 @@ static int open_secrets(const Env *env, const FetchOptions *o, int fds[WIRE_FDS_
 
 static int send_setup(Fetch *f, const FetchOptions *o, Why *why)
 {
-        _cleanup_(close_fds) int fds[WIRE_FDS_MAX] = { -1, -1, -1, -1 };
+        _cleanup_(close_fds) int fds[WIRE_FDS_MAX] = { -1, -1, -1, -1, -1 };
         _cleanup_(wire_pack_done) WirePack p = WIRE_PACK_NULL;
         Answer none = { 0 };
         WireUnpack done;
@@ -132,6 +133,7 @@ static int send_setup(Fetch *f, const FetchOptions *o, Why *why)
         wire_put_u32(&p, o->retries);
         wire_put_str(&p, o->proxy);
         wire_put_str(&p, o->bearer_origin);
+        wire_put_str(&p, o->arch);
         r = client_ask(f, WIRE_SETUP, &p, fds, n_fds, &none, &done, why);
         if (r < 0)
                 return r;

@@ -39,6 +39,7 @@ struct Http {
         OriginWatch watch;
         CURLM *multi;
         char *token_header;
+        HttpAuth auth;
 };
 
 int http_init(Why *why)
@@ -98,6 +99,26 @@ const OriginWatch *http_watch(const Http *h)
 unsigned http_retries(const Http *h)
 {
         return h->options.retries;
+}
+
+void http_set_auth(Http *h, const HttpAuth *auth)
+{
+        h->auth = *auth;
+}
+
+int http_challenged(Http *h, const char *url, const Reply *reply, Why *why)
+{
+        return h->auth.challenged ? h->auth.challenged(h->auth.ctx, url, reply, why) : 0;
+}
+
+static const char *auth_header(const Http *h, const char *url)
+{
+        return h->auth.header ? h->auth.header(h->auth.ctx, url) : NULL;
+}
+
+bool http_has_auth(const Http *h, const char *url)
+{
+        return auth_header(h, url) != NULL;
 }
 
 static uint64_t now_ms(void)
@@ -206,7 +227,9 @@ struct Transfer {
         char error[CURL_ERROR_SIZE];
         Reply reply;
         int fault; /* of the head */
-        bool done, paused, stalled, is_exchange;
+        bool done, paused, stalled, is_exchange, keeps_body;
+        const HttpSend *send;
+        uint64_t sent;
         CURLcode result;
         uint8_t *want; /* the reader's buffer: bytes go there first ... */
         size_t n_want, got;
@@ -242,7 +265,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx)
         size_t direct;
 
         n *= size;
-        if (!t->is_exchange && !has_content(&t->reply)) {
+        if (!t->keeps_body && !has_content(&t->reply)) {
                 t->swallowed += n;
                 return t->swallowed > SWALLOW_MAX ? 0 : n;
         }
@@ -270,15 +293,69 @@ static bool add_header(Transfer *t, const char *line)
         return l;
 }
 
+static size_t on_read(char *p, size_t size, size_t n, void *ctx)
+{
+        Transfer *t = ctx;
+
+        n = (size_t) MIN((uint64_t) (size * n), t->send->size - t->sent);
+        if (n > 0 && t->send->read(t->send->ctx, t->sent, p, n) < 0)
+                return CURL_READFUNC_ABORT;
+        t->sent += n;
+        t->arrived += n; /* a slow way up is as slow as a slow way down */
+        return n;
+}
+
+/* libcurl begins anew over another connection. */
+static int on_seek(void *ctx, curl_off_t offset, int origin)
+{
+        Transfer *t = ctx;
+
+        if (origin != SEEK_SET || offset < 0 || (uint64_t) offset > t->send->size)
+                return CURL_SEEKFUNC_FAIL;
+        t->sent = (uint64_t) offset;
+        return CURL_SEEKFUNC_OK;
+}
+
+static bool set_send(Transfer *t, const HttpSend *s)
+{
+        _cleanup_(free_charp) char *type = s->type ? str_printf("Content-Type: %s", s->type) : NULL;
+        CURL *e = t->easy;
+
+        t->send = s;
+        t->keeps_body = true;
+        if (streq(s->method, "HEAD"))
+                return !curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
+        return (!s->type || add_header(t, type)) && add_header(t, "Expect:") &&
+               !curl_easy_setopt(e, CURLOPT_UPLOAD, 1L) &&
+               !curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, s->method) &&
+               !curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t) s->size) &&
+               !curl_easy_setopt(e, CURLOPT_READFUNCTION, on_read) &&
+               !curl_easy_setopt(e, CURLOPT_READDATA, t) &&
+               !curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek) &&
+               !curl_easy_setopt(e, CURLOPT_SEEKDATA, t);
+}
+
+/* Who is known to a registry says it there and nowhere else; everywhere else the one token may be wanted. An exchange brings
+ * along what it has to say. */
+static bool set_authorization(Transfer *t, const char *url, const HttpAsk *ask)
+{
+        const char *line = ask->exchange ? NULL : auth_header(t->http, url);
+
+        if (line)
+                return add_header(t, line);
+        return !wants_token(t->http, url, ask->exchange) || add_header(t, t->http->token_header);
+}
+
 static bool set_headers(Transfer *t, const char *url, const HttpAsk *ask)
 {
+        _cleanup_(free_charp) char *accept = ask->accept ? str_printf("Accept: %s", ask->accept) : NULL;
         char range[64], if_range[300];
 
         (void) snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-%" PRIu64, ask->first, ask->last);
         (void) snprintf(if_range, sizeof(if_range), "If-Range: %s", ask->if_range ? ask->if_range : "");
         return (!ask->ranged || add_header(t, range)) &&
                (!ask->ranged || !ask->if_range || add_header(t, if_range)) &&
-               (!wants_token(t->http, url, ask->exchange) || add_header(t, t->http->token_header));
+               (!ask->accept || add_header(t, accept)) && set_authorization(t, url, ask);
 }
 
 static bool set_exchange_headers(Transfer *t, const FetchHttp *x)
@@ -297,7 +374,7 @@ static bool set_exchange(Transfer *t, const char *url, const FetchHttp *x)
         bool post = streq(x->method, "POST");
         CURL *e = t->easy;
 
-        t->is_exchange = true;
+        t->is_exchange = t->keeps_body = true;
         return set_exchange_headers(t, x) && !curl_easy_setopt(e, CURLOPT_TIMEOUT, (long) sec) &&
                !curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L) &&
                !curl_easy_setopt(e, CURLOPT_FORBID_REUSE, 1L) &&
@@ -440,6 +517,7 @@ int transfer_start(Http *h, const char *url, const HttpAsk *ask, Transfer **ret,
         t->easy = curl_easy_init();
         if (!t->easy || !set_headers(t, url, ask) || !set_request(t, url, ask->redirected) ||
             (ask->exchange && !set_exchange(t, url, ask->exchange)) ||
+            (ask->send && !set_send(t, ask->send)) ||
             curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers) != CURLE_OK || !set_callbacks(t) ||
             !set_tls(t) || curl_multi_add_handle(h->multi, t->easy) != CURLM_OK)
                 return fail(why, -EINVAL, WHY_HOST, "curl", "http: libcurl does not take its options");
@@ -455,7 +533,9 @@ static void transfer_settle(Transfer *t)
 {
         const Reply *r = &t->reply;
 
-        if (!has_content(r) || !r->has_length || t->body != r->length)
+        bool no_body = t->send && streq(t->send->method, "HEAD");
+
+        if (!no_body && ((!t->keeps_body && !has_content(r)) || !r->has_length || t->body != r->length))
                 return;
         for (int i = 0, running; i < 4 && !t->done; i++) {
                 (void) curl_multi_perform(t->http->multi, &running);

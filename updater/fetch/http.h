@@ -35,11 +35,37 @@ void http_freep(Http **h);
 const OriginWatch *http_watch(const Http *h);
 unsigned http_retries(const Http *h);
 
+/* Who knows what to say to which server (registry.h). Asked for every request of its own URL, behind redirects too. */
+typedef struct HttpAuth {
+        const char *(*header)(void *ctx,
+                              const char *url); /* "Authorization: ..."; NULL: nothing to say there */
+        /* This URL was answered with 401. 1 ask once more, 0 there is no more to say; -EAGAIN, said in *why: perhaps later */
+        int (*challenged)(void *ctx, const char *url, const Reply *reply, Why *why);
+        void *ctx;
+} HttpAuth;
+
+/* copied */
+void http_set_auth(Http *h, const HttpAuth *auth);
+int http_challenged(Http *h, const char *url, const Reply *reply, Why *why);
+bool http_has_auth(const Http *h, const char *url);
+
+/* What a request brings along; hosts send nothing but exchanges, this is for who publishes. */
+typedef struct HttpSend {
+        const char *method; /* "HEAD", "POST", "PUT" */
+        const char *type;   /* Content-Type; NULL none */
+        uint64_t size;
+        /* n bytes at offset, all of them; NULL with size 0 */
+        int (*read)(void *ctx, uint64_t offset, void *buf, size_t n);
+        void *ctx;
+} HttpSend;
+
 /* What one request asks for. */
 typedef struct HttpAsk {
         bool ranged; /* bytes first to last */
         uint64_t first, last;
         const char *if_range; /* NULL: none */
+        const char *accept;   /* media types; NULL: any */
+        const HttpSend *send; /* instead of GET; the answer's body may be read whatever its status */
         bool redirected;      /* the URL comes from a server: no user name in it counts */
         const FetchHttp
                 *exchange; /* instead of a download: one request and its answer, whatever its status; on a

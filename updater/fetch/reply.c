@@ -83,6 +83,15 @@ static void take_text(char *out, size_t size, const char *p)
                 (void) snprintf(out, size, "%s", p);
 }
 
+/* A list that may be said in several lines. */
+static void take_more(char *out, size_t size, const char *p)
+{
+        size_t have = strlen(out), more = strlen(p);
+
+        if (have + 2 + more < size)
+                (void) snprintf(out + have, size - have, "%s%s", have > 0 ? ", " : "", p);
+}
+
 static int take_field(Reply *r, const char *name, const char *value)
 {
         if (strcasecmp(name, "Content-Length") == 0)
@@ -99,6 +108,16 @@ static int take_field(Reply *r, const char *name, const char *value)
                 take_text(r->modified, sizeof(r->modified), value);
         else if (strcasecmp(name, "Location") == 0)
                 take_text(r->location, sizeof(r->location), value);
+        else if (strcasecmp(name, "WWW-Authenticate") == 0)
+                take_more(r->challenge, sizeof(r->challenge), value);
+        else if (strcasecmp(name, "Link") == 0)
+                take_more(r->link, sizeof(r->link), value);
+        else if (strcasecmp(name, "Content-Type") == 0)
+                take_text(r->type, sizeof(r->type), value);
+        else if (strcasecmp(name, "Docker-Content-Digest") == 0)
+                take_text(r->digest, sizeof(r->digest), value);
+        else if (strcasecmp(name, "OCI-Subject") == 0)
+                take_text(r->subject, sizeof(r->subject), value);
         return 0;
 }
 

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* The head of an HTTP response, as far as a download that may be resumed needs it. Pure: header lines in, one at a time. */
+/* The head of an HTTP response, as far as a download that may be resumed, or a registry, needs it. Pure: header lines in, one at a time. */
 
 #include "base/mem.h"
 
 #define REPLY_HEADERS_MAX                                                                                    \
         (64u * 1024u)       /* all header lines of a response; real ones have 1 kB, with cookies some more */
 #define REPLY_URL_MAX 8192u /* a redirect to a signed blob URL has 1 kB */
+
+#define REPLY_CHALLENGE_MAX 2048u /* a challenge has 200 bytes */
+#define REPLY_LINK_MAX      2048u /* one page of a list names the next */
 
 typedef struct Reply {
         unsigned status; /* 0: none yet */
@@ -17,6 +20,10 @@ typedef struct Reply {
         uint64_t first, last, total;  /* Content-Range: bytes first-last/total; of 416 only total */
         char etag[256], modified[64]; /* "" absent */
         char location[REPLY_URL_MAX]; /* "" absent */
+        /* what registries say; "" absent */
+        char challenge[REPLY_CHALLENGE_MAX]; /* all WWW-Authenticate lines, joined by commas */
+        char link[REPLY_LINK_MAX], type[128];
+        char digest[80], subject[80]; /* Docker-Content-Digest, OCI-Subject */
         size_t header_bytes;
 } Reply;
 

@@ -10,6 +10,7 @@
 #include "fetch/exchange.h"
 #include "fetch/pieces.h"
 #include "fetch/download.h"
+#include "fetch/oci.h"
 #include "fetch/sandbox.h"
 #include "fetch/signature.h"
 #include "base/url.h"
@@ -30,6 +31,8 @@ typedef struct Server {
         uint64_t bytes, last_sent_ms;
         bool is_set_up;
         Http *http;
+        Registry *registry;
+        Oci *oci;
         Container *container;
         Pieces *pieces; /* of container */
         EspImage *esp;
@@ -40,6 +43,8 @@ static void server_done(Server *s)
         esp_image_free(s->esp);
         pieces_free(s->pieces);
         container_free(s->container);
+        oci_free(s->oci);
+        registry_free(s->registry);
         http_free(s->http);
 }
 
@@ -160,7 +165,8 @@ static int get_member(Server *s, Request *q, Member *ret, Why *why)
 
 static int read_secret(Request *q, uint32_t mask, unsigned bit, size_t *at, Bytes *ret, Why *why)
 {
-        static const char *const names[] = { "ca", "certificate", "key", "bearerFile" };
+        static const char *const names[] = { "http.ca", "http.certificate", "http.key", "http.bearerFile",
+                                             "oci.authFile" };
         _cleanup_(close_fdp) int fd = -1;
         int r;
 
@@ -170,7 +176,7 @@ static int read_secret(Request *q, uint32_t mask, unsigned bit, size_t *at, Byte
         r = fd < 0 ? -EBADF : fd_read_all(fd, SECRET_MAX, ret);
         if (r >= 0 && ret->size == 0)
                 r = -ENODATA;
-        return r < 0 ? fail_errno(why, r, WHY_HOST, "http.%s", names[bit]) : 0;
+        return r < 0 ? fail_errno(why, r, WHY_HOST, "%s", names[bit]) : 0;
 }
 
 /* One line; a byte that could begin another header is refused. */
@@ -192,30 +198,62 @@ static int make_token(const Bytes *secret, char **ret, Why *why)
         return *ret ? 0 : fail_errno(why, -ENOMEM, WHY_HOST, "gybe-fetch");
 }
 
-static int get_options(Request *q, HttpOptions *o, Why *why)
+/* What only registries ask for. */
+typedef struct RegistryOptions {
+        Bytes auth_file;
+        char *configured, *arch;
+} RegistryOptions;
+
+static void registry_options_done(RegistryOptions *o)
+{
+        bytes_done(&o->auth_file);
+        free(o->configured);
+        free(o->arch);
+}
+
+/* A source in a registry is an address for people: the token goes to where it leads. */
+static int settle_origin(HttpOptions *o, RegistryOptions *registry, Why *why)
+{
+        _cleanup_(oci_ref_done) OciRef ref = { 0 };
+        int r;
+
+        if (!o->bearer_origin || !url_is_oci(o->bearer_origin))
+                return 0;
+        registry->configured = TAKE(o->bearer_origin);
+        r = oci_ref_parse(registry->configured, &ref, why);
+        if (r >= 0 && registry_origin(&ref, &o->bearer_origin) < 0)
+                r = fail_errno(why, -ENOMEM, WHY_HOST, "gybe-fetch");
+        return r;
+}
+
+static int get_options(Request *q, HttpOptions *o, RegistryOptions *registry, Why *why)
 {
         _cleanup_(bytes_done) Bytes token = BYTES_NULL;
         uint32_t version = wire_get_u32(&q->in), mask = wire_get_u32(&q->in);
-        Bytes *secrets[] = { &o->ca, &o->certificate, &o->key, &token };
+        Bytes *secrets[] = { &o->ca, &o->certificate, &o->key, &token, &registry->auth_file };
         size_t at = 0;
+        int r;
 
         o->connect_timeout_sec = wire_get_u64(&q->in);
         o->stall_timeout_sec = wire_get_u64(&q->in);
         o->retries = wire_get_u32(&q->in);
         wire_get_raw(&q->in, WIRE_STRING_MAX, &o->proxy);
         wire_get_raw(&q->in, WIRE_STRING_MAX, &o->bearer_origin);
+        wire_get_raw(&q->in, WIRE_STRING_MAX, &registry->arch);
         if (version != WIRE_VERSION || !wire_get_end(&q->in))
                 return malformed(why);
         for (unsigned i = 0; i < ELEMENTSOF(secrets); i++) {
-                int r = read_secret(q, mask, i, &at, secrets[i], why);
+                r = read_secret(q, mask, i, &at, secrets[i], why);
                 if (r < 0)
                         return r;
         }
-        return make_token(&token, &o->bearer, why);
+        r = make_token(&token, &o->bearer, why);
+        return r < 0 ? r : settle_origin(o, registry, why);
 }
 
 static int on_setup(Server *s, Request *q, Why *why)
 {
+        _cleanup_(registry_options_done) RegistryOptions registry = { 0 };
         _cleanup_(http_options_done) HttpOptions options = { 0 };
         const OriginWatch w = watch(s);
         int r;
@@ -224,9 +262,13 @@ static int on_setup(Server *s, Request *q, Why *why)
         if (r >= 0)
                 r = sandbox_enter(why);
         if (r >= 0)
-                r = get_options(q, &options, why);
+                r = get_options(q, &options, &registry, why);
         if (r >= 0)
                 r = http_new(&options, &w, &s->http, why);
+        if (r >= 0)
+                r = registry_new(s->http, &registry.auth_file, registry.configured, &s->registry, why);
+        if (r >= 0)
+                r = oci_new(s->http, s->registry, registry.arch, &s->oci, why);
         if (r < 0)
                 return r;
         s->is_set_up = true;
@@ -248,6 +290,14 @@ static int read_small_file(Server *s, const Location *l, size_t max, Bytes *ret,
         return 0;
 }
 
+static int read_signed(Server *s, const Location *l, Bytes *ret, Why *why)
+{
+        if (l->fd >= 0)
+                return read_small_file(s, l, ENVELOPE_MAX, ret, why);
+        return url_is_oci(l->name) ? oci_read_envelope(s->oci, l->name, ret, why)
+                                   : download_get(s->http, l->name, ENVELOPE_MAX, WHY_TRUST, ret, why);
+}
+
 static int on_envelope(Server *s, Request *q, Why *why)
 {
         _cleanup_(location_done) Location l = { .fd = -1 };
@@ -260,8 +310,7 @@ static int on_envelope(Server *s, Request *q, Why *why)
         r = get_location(q, &l, why);
         if (r < 0)
                 return r;
-        r = l.fd >= 0 ? read_small_file(s, &l, ENVELOPE_MAX, &body, why)
-                      : download_get(s->http, l.name, ENVELOPE_MAX, WHY_TRUST, &body, why);
+        r = read_signed(s, &l, &body, why);
         if (r < 0)
                 return r;
         url_redact(l.name, name, sizeof(name));
@@ -301,6 +350,8 @@ static int open_origin(Server *s, Location *l, uint64_t expect_size, Origin *ret
         const OriginWatch w = watch(s);
         int r;
 
+        if (l->fd < 0 && url_is_oci(l->name))
+                return oci_open_cosi(s->oci, l->name, expect_size, ret, why);
         if (l->fd < 0)
                 return download_open(s->http, l->name, expect_size, ret, why);
         r = origin_open_file(l->fd, l->name, &w, ret, why);

@@ -18,7 +18,7 @@
 #define WIRE_RECORD_MAX                                                                                      \
         (128u * 1024u)        /* one unit of streaming; design.md section 5: bigger ones are no faster */
 #define WIRE_ALIGN      4096u /* of a record's data: fit for direct I/O */
-#define WIRE_FDS_MAX    4u    /* CA, certificate, key, bearer token */
+#define WIRE_FDS_MAX    5u    /* CA, certificate, key, bearer token, users of registries */
 #define WIRE_STRING_MAX 8192u /* the longest string of a request is a URL */
 
 typedef enum WireType {
