@@ -33,15 +33,13 @@ static int read_body(Transfer *t, size_t max, const char *name, Bytes *ret, Why 
         return 0;
 }
 
-int exchange(Http *h, const FetchHttp *request, FetchHttpReply *ret, Why *why)
+int exchange_named(Http *h, const FetchHttp *request, const char *name, FetchHttpReply *ret, Why *why)
 {
         _cleanup_(transfer_freep) Transfer *t = NULL;
         _cleanup_(bytes_done) Bytes body = BYTES_NULL;
         const HttpAsk ask = { .exchange = request };
-        char name[200];
         int r;
 
-        url_redact(request->url, name, sizeof(name));
         r = transfer_start(h, request->url, &ask, &t, why);
         if (r < 0)
                 return r;
@@ -54,4 +52,12 @@ int exchange(Http *h, const FetchHttp *request, FetchHttpReply *ret, Why *why)
         ret->retry_after_sec = transfer_retry_after_sec(t, FETCH_RETRY_AFTER_MAX);
         bytes_move(&ret->body, &body);
         return 0;
+}
+
+int exchange(Http *h, const FetchHttp *request, FetchHttpReply *ret, Why *why)
+{
+        char name[200];
+
+        url_redact(request->url, name, sizeof(name));
+        return exchange_named(h, request, name, ret, why);
 }

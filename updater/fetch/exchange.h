@@ -8,3 +8,5 @@
 
 /* request is checked already: value_get_http(). */
 int exchange(Http *h, const FetchHttp *request, FetchHttpReply *ret, Why *why);
+/* The same; name is what sentences call the address, where its path is a secret. */
+int exchange_named(Http *h, const FetchHttp *request, const char *name, FetchHttpReply *ret, Why *why);

@@ -231,6 +231,41 @@ int fetch_http(Fetch *f, const FetchHttp *request, FetchHttpReply *ret, Why *why
         return 0;
 }
 
+int fetch_omaha(Fetch *f, const char *url, const char *body, uint64_t timeout_sec, OmahaReply *ret, Why *why)
+{
+        char *headers[] = { (char *) "Content-Type: application/xml", NULL };
+        const FetchHttp request = {
+                .url = url, .method = "POST", .headers = headers, .body = body, .timeout_sec = timeout_sec
+        };
+        _cleanup_(omaha_reply_done) OmahaReply reply = { 0 };
+        _cleanup_(wire_pack_done) WirePack p = WIRE_PACK_NULL;
+        _cleanup_(bytes_done) Bytes blob = BYTES_NULL;
+        uint64_t pause;
+        WireUnpack done, u;
+        unsigned status;
+        int r;
+
+        r = value_check_http(&request, why);
+        if (r < 0)
+                return r;
+        value_put_http(&p, &request);
+        r = ask_blob(f, WIRE_OMAHA, &p, NULL, 0, VALUE_OMAHA_MAX, &blob, &done, why);
+        if (r < 0)
+                return r;
+        status = wire_get_u32(&done);
+        pause = wire_get_u64(&done);
+        u = wire_unpack(blob.data, blob.size);
+        if (!wire_get_end(&done) || status < STATUS_MIN || status > STATUS_MAX ||
+            pause > FETCH_RETRY_AFTER_MAX ||
+            (status == 200 ? value_get_omaha(&u, &reply) < 0 : blob.size > 0))
+                return client_misbehaved(f, why, "answered something else than an update server's answer");
+        reply.status = status;
+        reply.retry_after_sec = pause;
+        *ret = reply;
+        reply = (OmahaReply){ 0 };
+        return 0;
+}
+
 int fetch_cosi_open(Fetch *f, const char *url, uint64_t expect_size, FetchCosi *ret, Why *why)
 {
         _cleanup_(wire_pack_done) WirePack p = WIRE_PACK_NULL;

@@ -14,6 +14,7 @@
 #include "image/cosi.h"
 #include "image/index.h"
 #include "release/release.h"
+#include "source/omaha.h"
 #include "bootloader/uki.h"
 
 /* http.* of the configuration; strings are owned. */
@@ -78,6 +79,10 @@ typedef struct FetchHttpReply {
 
 int fetch_http(Fetch *f, const FetchHttp *request, FetchHttpReply *ret, Why *why);
 void fetch_http_reply_done(FetchHttpReply *r);
+
+/* One question to an update server: POSTs body (omaha_format()) to an http(s) url; its answer is taken apart by the child. Nothing
+ * is followed or repeated. Negative where there was no answer, or one that is not Omaha's: WHY_NETWORK. */
+int fetch_omaha(Fetch *f, const char *url, const char *body, uint64_t timeout_sec, OmahaReply *ret, Why *why);
 
 /* Opens a COSI: finds metadata.json and says its raw bytes and the size of the whole file. Nothing is parsed
  * as JSON. */

@@ -37,7 +37,8 @@ static int count_zero(void *ctx, uint64_t size, Why *why _unused_)
         return 0;
 }
 
-#define ASK_HTTP 0x80u
+#define ASK_HTTP  0x80u
+#define ASK_OMAHA 0x40u
 
 static int ask_http(Fetch *f, Why *why)
 {
@@ -47,6 +48,15 @@ static int ask_http(Fetch *f, Why *why)
 
         assert(r < 0 || (reply.body.size <= 100 && reply.body.data[reply.body.size] == 0 &&
                          reply.status >= 200 && reply.retry_after_sec <= FETCH_RETRY_AFTER_MAX));
+        return r;
+}
+
+static int ask_omaha(Fetch *f, Why *why)
+{
+        _cleanup_(omaha_reply_done) OmahaReply reply = { 0 };
+        int r = fetch_omaha(f, "http://x/", "<request/>", 1, &reply, why);
+
+        assert(r < 0 || (reply.status >= 200 && reply.n_packages <= OMAHA_PACKAGES_MAX));
         return r;
 }
 
@@ -68,6 +78,8 @@ static int ask(Fetch *f, unsigned what, Why *why)
 
         if (what & ASK_HTTP)
                 return ask_http(f, why);
+        if (what & ASK_OMAHA)
+                return ask_omaha(f, why);
         switch (what % 8) {
         case 0:
                 return fetch_envelope(f, "http://x/", &e, sha384, why);

@@ -12,6 +12,7 @@
 #include "fetch/download.h"
 #include "fetch/oci.h"
 #include "fetch/sandbox.h"
+#include "fetch/omaha-xml.h"
 #include "fetch/signature.h"
 #include "base/url.h"
 #include "fetch/values.h"
@@ -343,6 +344,33 @@ static int on_http(Server *s, Request *q, Why *why)
         return send_data(s, reply.body.data, reply.body.size, why);
 }
 
+static int on_omaha(Server *s, Request *q, Why *why)
+{
+        _cleanup_(value_http_done) ValueHttp h = { 0 };
+        _cleanup_(fetch_http_reply_done) FetchHttpReply reply = { 0 };
+        _cleanup_(omaha_reply_done) OmahaReply omaha = { 0 };
+        _cleanup_(wire_pack_done) WirePack p = WIRE_PACK_NULL;
+        char name[200];
+        int r;
+
+        if (value_get_http(&q->in, &h) < 0)
+                return malformed(why);
+        omaha_url_redact(h.url, name, sizeof(name));
+        h.request.max = OMAHA_REPLY_MAX + 1; /* one more tells that there is more */
+        r = exchange_named(s->http, &h.request, name, &reply, why);
+        if (r < 0)
+                return r;
+        wire_put_u32(q->done, reply.status);
+        wire_put_u64(q->done, reply.retry_after_sec);
+        if (reply.status != 200)
+                return 0;
+        r = omaha_parse(reply.body.data ? (const void *) reply.body.data : "", reply.body.size, &omaha, why);
+        if (r < 0)
+                return r;
+        value_put_omaha(&p, &omaha);
+        return send_pack(s, &p, why);
+}
+
 /* --- the COSI --- */
 
 static int open_origin(Server *s, Location *l, uint64_t expect_size, Origin *ret, Why *why)
@@ -595,6 +623,7 @@ static int (*const handlers[_WIRE_TYPE_MAX])(Server *, Request *, Why *) = {
         [WIRE_ESP_PE] = on_esp_pe,       [WIRE_HTTP] = on_http,
         [WIRE_INDEX] = on_index,         [WIRE_LEAVES] = on_leaves,
         [WIRE_BLOCKS] = on_blocks,       [WIRE_EXTENTS] = on_extents,
+        [WIRE_OMAHA] = on_omaha,
 };
 
 static int end_with_failure(Server *s, int r, Why *why)

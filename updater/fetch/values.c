@@ -224,6 +224,73 @@ int value_get_http(WireUnpack *u, ValueHttp *ret)
         return 0;
 }
 
+/* --- an answer of an update server --- */
+
+void value_put_omaha(WirePack *p, const OmahaReply *r)
+{
+        const unsigned counts[] = { r->n_apps, r->n_checks, r->n_urls, r->n_manifests, r->n_events };
+        const char *const texts[] = { r->protocol,     r->app,      r->app_status,
+                                      r->check_status, r->codebase, r->version };
+
+        for (size_t i = 0; i < ELEMENTSOF(counts); i++)
+                wire_put_u32(p, counts[i]);
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++)
+                wire_put_str(p, texts[i]);
+        wire_put_u32(p, (uint32_t) r->n_packages);
+        for (size_t i = 0; i < r->n_packages; i++) {
+                wire_put_str(p, r->packages[i].name);
+                wire_put_str(p, r->packages[i].hash);
+                wire_put_str(p, r->packages[i].hash_sha256);
+                wire_put_u64(p, r->packages[i].size);
+        }
+}
+
+static int get_packages(WireUnpack *u, OmahaReply *r)
+{
+        uint32_t n = wire_get_u32(u);
+
+        if (u->failed || n > OMAHA_PACKAGES_MAX)
+                return -EBADMSG;
+        r->packages = calloc(MAX(n, 1u), sizeof(*r->packages));
+        if (!r->packages)
+                return -ENOMEM;
+        for (r->n_packages = 0; r->n_packages < n && !u->failed; r->n_packages++) {
+                OmahaPackage *p = &r->packages[r->n_packages];
+
+                wire_get_str(u, OMAHA_TEXT_MAX, &p->name);
+                wire_get_str(u, OMAHA_TEXT_MAX, &p->hash);
+                wire_get_str(u, OMAHA_TEXT_MAX, &p->hash_sha256);
+                p->size = wire_get_u64(u);
+                if (!p->name || !p->hash || !p->hash_sha256)
+                        u->failed = true;
+        }
+        return wire_get_end(u) ? 0 : -EBADMSG;
+}
+
+int value_get_omaha(WireUnpack *u, OmahaReply *ret)
+{
+        _cleanup_(omaha_reply_done) OmahaReply r = { 0 };
+        unsigned *const counts[] = { &r.n_apps, &r.n_checks, &r.n_urls, &r.n_manifests, &r.n_events };
+        char **const texts[] = {
+                &r.protocol, &r.app, &r.app_status, &r.check_status, &r.codebase, &r.version
+        };
+        int k;
+
+        for (size_t i = 0; i < ELEMENTSOF(counts); i++) {
+                *counts[i] = wire_get_u32(u);
+                if (*counts[i] > OMAHA_COUNT_MAX)
+                        return -EBADMSG;
+        }
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++)
+                wire_get_str(u, OMAHA_TEXT_MAX, texts[i]);
+        k = get_packages(u, &r);
+        if (k < 0)
+                return k;
+        *ret = r;
+        r = (OmahaReply){ 0 };
+        return 0;
+}
+
 /* --- a member of a COSI --- */
 
 void value_put_image(WirePack *p, const CosiImage *image)

@@ -12,6 +12,7 @@
 #define VALUE_PE_MAX       (4u * 1024u * 1024u)
 #define VALUE_PE_PROFILES_MAX                                                                                \
         (1024u * 1024u) /* command lines of all profiles of a UKI; one has some 200 bytes */
+#define VALUE_OMAHA_MAX  (2u * OMAHA_REPLY_MAX) /* lengths instead of quotes */
 #define VALUE_PE_SIG_MAX UKI_CERTIFICATES_MAX
 
 /* A failure as it crosses: kind, code and sentences. What a hostile child says can only ever be one of the
@@ -32,6 +33,10 @@ void value_http_done(ValueHttp *h);
 int value_check_http(const FetchHttp *request, Why *why);
 void value_put_http(WirePack *p, const FetchHttp *request);
 int value_get_http(WireUnpack *u, ValueHttp *ret);
+
+/* All but status and pause, which the exchange has. */
+void value_put_omaha(WirePack *p, const OmahaReply *r);
+int value_get_omaha(WireUnpack *u, OmahaReply *ret);
 
 void value_put_image(WirePack *p, const CosiImage *image);
 int value_get_image(WireUnpack *u, CosiImage *ret);

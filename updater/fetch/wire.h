@@ -39,13 +39,14 @@ typedef enum WireType {
         /* ends of an answer */
         WIRE_DONE,
         WIRE_FAIL,
-        /* another request; here, so that recorded conversations (the fuzz corpus) keep their meaning */
+        /* more requests; here, so that recorded conversations (the fuzz corpus) keep their meaning */
         WIRE_HTTP,
         /* parts of an image */
         WIRE_INDEX,
         WIRE_LEAVES,
         WIRE_BLOCKS,
         WIRE_EXTENTS,
+        WIRE_OMAHA,
         _WIRE_TYPE_MAX,
         _WIRE_TYPE_INVALID = -22,
 } WireType;

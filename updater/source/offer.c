@@ -14,6 +14,7 @@ void offer_done(Offer *o)
         free(o->release_url);
         free(o->cosi_url);
         free(o->version);
+        free(o->omaha_version);
         *o = (Offer){ 0 };
 }
 

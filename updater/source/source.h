@@ -9,9 +9,13 @@ typedef struct Offer {
         char *release_url; /* the .release.json, absolute URL or path */
         char *cosi_url;    /* NULL: cosi.name beside release_url */
         char *version; /* what the source claims; the signed release must agree; NULL when it does not say */
-        uint64_t serial; /* 0 when it does not say */
-        char sha384[97]; /* of the release file, "" when the source does not say */
-        bool explicit_;  /* an operator or orchestrator named it */
+        uint64_t serial;          /* 0 when it does not say */
+        char sha384[97];          /* of the release file, "" when the source does not say */
+        bool explicit_;           /* an operator or orchestrator named it */
+        bool by_omaha;            /* an update server named it: omaha.h */
+        char *omaha_version;      /* what that server calls it; NULL when it does not say */
+        uint64_t cosi_size;       /* 0 when it does not say */
+        char metadata_sha384[97]; /* of the COSI's metadata.json, "" when it does not say */
 } Offer;
 
 void offer_done(Offer *offer);
