@@ -121,7 +121,10 @@ typedef struct Policy {
         (Policy)                                                                                             \
         {                                                                                                    \
                 .attempts = 2, .deadline_sec = 15 * 60, .soak_sec = 5 * 60, .automation = POLICY_AUTO_STAGE, \
-                .rollout_percent = 100                                                                       \
+                .rollout_percent = 100, .pressure = {                                                        \
+                        .io = 20,                                                                            \
+                        .memory = 10                                                                         \
+                }                                                                                            \
         }
 
 /* What the three doors are asked about: one release on one host. Strings are borrowed. */

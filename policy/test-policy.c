@@ -117,8 +117,8 @@ static void test_values(void)
                          "\"require\":null,"
                          "\"reboot\":null,\"windows\":null}") >= 0);
         assert(p.automation == POLICY_AUTO_STAGE && p.soak_sec == 300 && p.deadline_sec == 900 &&
-               p.attempts == 2 && p.bandwidth == 0 &&
-               p.pressure.io + p.pressure.cpu + p.pressure.memory == 0);
+               p.attempts == 2 && p.bandwidth == 0 && p.pressure.io == 20 && p.pressure.cpu == 0 &&
+               p.pressure.memory == 10);
         assert(p.rollout_percent == 100 && p.rollout_ramp_sec == 0 && p.minimum_age_sec == 0 && !p.channel &&
                !p.require && p.n_windows == 0);
         assert(p.reboot.coordinator == POLICY_COORD_NONE && !p.reboot.url && !p.reboot.group &&

@@ -72,13 +72,15 @@ static void tell_progress(Worker *w, const char *what)
 static void on_progress(void *ctx, const UpdateProgress *p)
 {
         Worker *w = ctx;
-        bool other = !streq(w->progress.what, p->what);
+        const char *pace = p->pace ? p->pace : "";
+        bool other = !streq(w->progress.what, p->what) || !w->progress.pace[0] != !pace[0];
 
         w->progress.done = p->done;
         w->progress.total = p->total;
         w->progress.fetched = p->fetched;
         w->progress.skipped = p->skipped;
         w->progress.written = p->written;
+        (void) snprintf(w->progress.pace, sizeof(w->progress.pace), "%s", pace);
         if (other || monotonic_ms() - w->told_ms >= PROGRESS_EVERY_MS)
                 tell_progress(w, p->what);
 }

@@ -128,8 +128,12 @@ static void forecast(const Json *status, uint64_t now, Str *out)
         char at[TIME_TEXT_SIZE] = "";
         uint64_t when = 0;
 
-        if (job)
-                str_addf(out, " Now: %s runs.\n", or_dash(json_get_str(job, "verb")));
+        if (job) {
+                const char *pace = json_get_str(json_get(job, "progress"), "pace");
+
+                str_addf(out, " Now: %s runs%s%s.\n", or_dash(json_get_str(job, "verb")), pace ? "; " : "",
+                         pace ? pace : "");
+        }
         if (json_get_time(next, "at", &when) > 0 && when > now)
                 format_time(when, at);
         str_addf(out, " Next: %s%s%s%s%s\n", streq(action, "none") ? "nothing" : action, at[0] ? " at " : "",

@@ -252,7 +252,7 @@ static int usr_data(void *ctx, const void *data, size_t size, Why *why)
 
         k->at += size;
         show(k->stage, "staging", MIN(k->at, total), total);
-        return r;
+        return r < 0 ? r : update_pace(k->stage->u, size, why);
 }
 
 static int usr_zero(void *ctx, uint64_t size, Why *why)
@@ -264,7 +264,7 @@ static int usr_zero(void *ctx, uint64_t size, Why *why)
 
         k->at += size;
         show(k->stage, "staging", MIN(k->at, total), total);
-        return r;
+        return r < 0 ? r : update_pace(k->stage->u, size, why);
 }
 
 static int write_usr(Stage *s, Why *why)
@@ -336,8 +336,11 @@ static int write_boot_files(Stage *s, Why *why)
 
 static int verify_progress(void *ctx, uint64_t done, uint64_t total)
 {
-        show(ctx, "verifying", done, total);
-        return 0;
+        Stage *s = ctx;
+        uint64_t before = streq0(s->u->progress.what, "verifying") ? s->u->progress.done : 0;
+
+        show(s, "verifying", done, total);
+        return update_pace(s->u, done - MIN(before, done), NULL);
 }
 
 static int stage_bytes(Stage *s, Why *why)
@@ -371,6 +374,7 @@ static Json *stage_story(const Stage *s)
         json_set_u64(bytes, "written", c->written);
         json_set_u64(bytes, "skipped", c->skipped);
         json_set(more, "bytes", bytes);
+        json_set_u64(more, "yieldedMs", pace_yielded_us(s->u->pace) / 1000);
         if (s->u->options.allow_downgrade)
                 json_set_bool(more, "allowDowngrade", true);
         return more;

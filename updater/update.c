@@ -122,6 +122,7 @@ int update_fetch(Update *u, Why *why)
 
         if (!o->arch && !(o->arch = strdup(u->host.arch)))
                 return -ENOMEM;
+        o->bandwidth = u->host.policy.bandwidth;
         return u->fetch ? 0 : fetch_start(u->env, o, &u->fetch, why);
 }
 
@@ -145,6 +146,7 @@ int update_open(const Env *env, const UpdateOptions *options, Update *ret, Why *
 void update_done(Update *u)
 {
         u->fetch = fetch_stop(u->fetch);
+        u->pace = pace_free(u->pace);
         offer_done(&u->offer);
         for (size_t i = 0; i < u->n_anchors; i++)
                 trust_anchor_done(&u->anchors[i]);

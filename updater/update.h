@@ -7,12 +7,14 @@
 
 #include "facts.h"
 #include "state/evidence.h"
+#include "slot/pace.h"
 #include "source/source.h"
 
 typedef struct UpdateProgress {
         const char *what;                   /* "checking", "staging", "verifying", "watching" */
         uint64_t done, total;               /* bytes of the slot; seconds of the soak */
         uint64_t fetched, skipped, written; /* bytes */
+        const char *pace;                   /* "paused: io pressure 23 %"; "" while nothing is held back */
 } UpdateProgress;
 
 typedef struct UpdateOptions {
@@ -39,6 +41,8 @@ typedef struct Update {
         int lock_fd;
         Fetch *fetch;
         UpdateProgress progress;
+        Pace *pace;                     /* update-pace.c; NULL before the first byte */
+        char pace_text[PACE_TEXT_SIZE]; /* progress.pace */
 
         /* step_find */
         Offer offer;
@@ -147,7 +151,10 @@ int update_check_staged_chain(Update *u, const BootPlan *plan, Why *why);
 int update_ask(Update *u, PolicyDoor door, Why *why);
 
 int update_fetch(Update *u, Why *why); /* starts gybe-fetch once */
-int update_save(Update *u, Why *why);  /* the journal */
+/* update-pace.c: called after every unit of at most 128 KiB that was read, written or hashed on behalf of an update; comes
+ * back when the workload can bear the next one. */
+int update_pace(Update *u, uint64_t bytes, Why *why);
+int update_save(Update *u, Why *why); /* the journal */
 /* One line of history about this update: event name, and more (may be NULL; borrowed). */
 int update_record(Update *u, const char *event, Json *more, Why *why);
 /* What was recorded, or why a verb was refused, for people who read the system journal (update-tell.c). told() returns r. */

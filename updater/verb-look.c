@@ -133,7 +133,7 @@ static int watch_here(Cli *cli)
         int r;
 
         while ((r = working(cli, &p, what)) > 0) {
-                ProgressValues v = { p.what, p.done, p.total, p.fetched, p.skipped, p.written };
+                ProgressValues v = { p.what, p.done, p.total, p.fetched, p.skipped, p.written, p.pace };
 
                 if (!streq(what, before))
                         on_state(cli, what);

@@ -16,7 +16,7 @@
 static void on_progress(void *ctx, const UpdateProgress *p)
 {
         Cli *cli = ctx;
-        ProgressValues v = { p->what, p->done, p->total, p->fetched, p->skipped, p->written };
+        ProgressValues v = { p->what, p->done, p->total, p->fetched, p->skipped, p->written, p->pace };
 
         progress_show(&cli->progress, &v);
 }

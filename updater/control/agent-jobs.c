@@ -320,6 +320,7 @@ int agent_collect(Agent *a, Why *why)
         find_lock_holder(a, &c);
         if (a->running.progress.at != c.before.progress.at ||
             a->running.progress.done != c.before.progress.done ||
+            !streq(a->running.progress.pace, c.before.progress.pace) ||
             !streq(a->running.progress.what, c.before.progress.what))
                 a->changes |= AGENT_CHANGED_PROGRESS;
         if (!streq(a->running.id, c.before.id))

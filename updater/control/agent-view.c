@@ -94,6 +94,7 @@ static Json *job_json(const Agent *a)
         json_set_u64(progress, "fetched", p->fetched);
         json_set_u64(progress, "skipped", p->skipped);
         json_set_u64(progress, "written", p->written);
+        json_set_str(progress, "pace", p->pace[0] ? p->pace : NULL);
         json_set(j, "progress", progress);
         return j;
 }

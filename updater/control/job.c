@@ -264,7 +264,7 @@ int job_progress_load(const Env *env, const char *id, JobProgress *ret)
 {
         _cleanup_(json_unrefp) Json *j = NULL;
         JobProgress p = { 0 };
-        const char *what;
+        const char *what, *pace;
         int r;
 
         r = read_document(env, id, ".progress.json", &j);
@@ -277,6 +277,8 @@ int job_progress_load(const Env *env, const char *id, JobProgress *ret)
         (void) json_get_u64(j, "fetched", &p.fetched);
         (void) json_get_u64(j, "skipped", &p.skipped);
         (void) json_get_u64(j, "written", &p.written);
+        pace = json_get_str(j, "pace");
+        (void) snprintf(p.pace, sizeof(p.pace), "%s", pace ? pace : "");
         (void) json_get_u64(j, "pid", &p.pid);
         (void) json_get_time(j, "at", &p.at);
         *ret = p;
@@ -294,6 +296,8 @@ static Json *progress_json(const JobProgress *p)
         json_set_u64(j, "fetched", p->fetched);
         json_set_u64(j, "skipped", p->skipped);
         json_set_u64(j, "written", p->written);
+        if (p->pace[0])
+                json_set_str(j, "pace", p->pace);
         json_set_u64(j, "pid", p->pid);
         json_set_time(j, "at", p->at);
         return j;

@@ -47,6 +47,7 @@ typedef struct Job {
 typedef struct JobProgress {
         char what[32]; /* "" none yet */
         uint64_t done, total, fetched, skipped, written;
+        char pace[64]; /* "paused: io pressure 23 %", "" while nothing is held back */
         uint64_t at;
         uint64_t pid; /* of the job; 0 unknown */
 } JobProgress;

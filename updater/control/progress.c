@@ -37,6 +37,8 @@ void progress_show(Progress *p, const ProgressValues *v)
         char filled[33], total[SIZE_TEXT_SIZE], fetched[SIZE_TEXT_SIZE], skipped[SIZE_TEXT_SIZE],
                 written[SIZE_TEXT_SIZE], rate[SIZE_TEXT_SIZE];
         uint64_t now, elapsed, left = 0, per_sec = 0;
+        const char *pace = v->pace ? v->pace : "";
+        bool held = pace[0];
 
         if (!p->enabled)
                 return;
@@ -47,8 +49,9 @@ void progress_show(Progress *p, const ProgressValues *v)
                 p->drawn_us = 0;
                 (void) snprintf(p->what, sizeof(p->what), "%s", v->what);
         }
-        if (now - p->drawn_us < DRAW_EVERY_US && v->done < v->total)
+        if (now - p->drawn_us < DRAW_EVERY_US && v->done < v->total && held == p->held)
                 return;
+        p->held = held;
         p->drawn_us = now;
         elapsed = now - p->started_us;
         if (elapsed > 0)
@@ -64,15 +67,16 @@ void progress_show(Progress *p, const ProgressValues *v)
         if (streq(v->what, "staging"))
                 (void) fprintf(stderr,
                                "\r%-9s [%s] %s  fetched %s, in place %s, written %s  %s/s  %" PRIu64
-                               ":%02" PRIu64 " left \033[K",
-                               v->what, filled, total, fetched, skipped, written, rate, left / 60, left % 60);
+                               ":%02" PRIu64 " left%s%s \033[K",
+                               v->what, filled, total, fetched, skipped, written, rate, left / 60, left % 60,
+                               held ? "  " : "", pace);
         else if (streq(v->what, "watching")) /* seconds, not bytes */
                 (void) fprintf(stderr, "\r%-9s [%s] %" PRIu64 ":%02" PRIu64 " left \033[K", v->what, filled,
                                (v->total - MIN(v->done, v->total)) / 60,
                                (v->total - MIN(v->done, v->total)) % 60);
         else
-                (void) fprintf(stderr, "\r%-9s [%s] %s  %s/s  %" PRIu64 ":%02" PRIu64 " left \033[K", v->what,
-                               filled, total, rate, left / 60, left % 60);
+                (void) fprintf(stderr, "\r%-9s [%s] %s  %s/s  %" PRIu64 ":%02" PRIu64 " left%s%s \033[K",
+                               v->what, filled, total, rate, left / 60, left % 60, held ? "  " : "", pace);
         (void) fflush(stderr);
         p->shown = true;
 }

@@ -7,7 +7,7 @@
 #include "base/mem.h"
 
 typedef struct Progress {
-        bool enabled, shown;
+        bool enabled, shown, held;
         uint64_t started_us, drawn_us;
         char what[32];
 } Progress;
@@ -15,6 +15,8 @@ typedef struct Progress {
 typedef struct ProgressValues {
         const char *what;
         uint64_t done, total, fetched, skipped, written;
+        const char *
+                pace; /* why it is not faster: "paused: io pressure 23 %"; NULL or "": nothing is in the way */
 } ProgressValues;
 
 void progress_init(Progress *p, bool wanted);

@@ -18,7 +18,7 @@ typedef struct Follow {
         const char *id; /* NULL: whatever runs */
         char job[JOB_ID_SIZE], verb[16], phase[16];
         ProgressValues progress;
-        char what[32];
+        char what[32], pace[64];
         bool knows_job; /* JobId was told: a change of something else says nothing about it */
         bool ended;
         unsigned unanswered;
@@ -92,6 +92,7 @@ static void read_progress(Follow *f, sd_bus_message *m)
         const char *key, *what;
 
         f->what[0] = 0;
+        f->pace[0] = 0;
         if (sd_bus_message_enter_container(m, 'a', "{sv}") < 0)
                 return;
         while (sd_bus_message_enter_container(m, 'e', "sv") > 0 && sd_bus_message_read(m, "s", &key) > 0) {
@@ -100,6 +101,10 @@ static void read_progress(Follow *f, sd_bus_message *m)
 
                 if (streq(key, "What") && sd_bus_message_read(m, "v", "s", &what) > 0) {
                         (void) snprintf(f->what, sizeof(f->what), "%s", what);
+                        known = true;
+                }
+                if (streq(key, "Pace") && sd_bus_message_read(m, "v", "s", &what) > 0) {
+                        (void) snprintf(f->pace, sizeof(f->pace), "%s", what);
                         known = true;
                 }
                 for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
@@ -163,6 +168,7 @@ static void read_properties(Follow *f, sd_bus_message *m)
                 tell(f, "phase: %s", f->phase);
         if (f->job[0] && f->what[0] && (!f->id || streq(f->id, f->job))) {
                 f->progress.what = f->what;
+                f->progress.pace = f->pace;
                 f->watch->progress(f->watch->ctx, &f->progress);
         }
         if (!f->id && f->knows_job && !f->job[0])

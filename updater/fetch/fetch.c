@@ -131,6 +131,7 @@ static int send_setup(Fetch *f, const FetchOptions *o, Why *why)
         wire_put_u64(&p, o->connect_timeout_sec);
         wire_put_u64(&p, o->stall_timeout_sec);
         wire_put_u32(&p, o->retries);
+        wire_put_u64(&p, o->bandwidth);
         wire_put_str(&p, o->proxy);
         wire_put_str(&p, o->bearer_origin);
         wire_put_str(&p, o->arch);

@@ -27,6 +27,7 @@ typedef struct FetchOptions {
         char *arch;          /* of an image for several; NULL: this machine's */
         uint64_t connect_timeout_sec, stall_timeout_sec; /* 0: defaults (20 s, 60 s) */
         unsigned retries;                                /* 0: default (8) */
+        uint64_t bandwidth;                              /* bytes a second; 0 no limit */
 } FetchOptions;
 
 void fetch_options_done(FetchOptions *o);

@@ -40,6 +40,7 @@ struct Http {
         CURLM *multi;
         char *token_header;
         HttpAuth auth;
+        Bandwidth bandwidth;
 };
 
 int http_init(Why *why)
@@ -76,6 +77,7 @@ int http_new(HttpOptions *options, const OriginWatch *watch, Http **ret, Why *wh
         h->options = *options;
         *options = (HttpOptions){ 0 };
         h->watch = *watch;
+        h->bandwidth.per_sec = h->options.bandwidth;
         h->multi = curl_multi_init();
         if (h->options.bearer)
                 h->token_header = str_printf("Authorization: Bearer %s", h->options.bearer);
@@ -121,12 +123,34 @@ bool http_has_auth(const Http *h, const char *url)
         return auth_header(h, url) != NULL;
 }
 
-static uint64_t now_ms(void)
+static uint64_t now_us(void)
 {
         struct timespec ts = { 0 };
 
         (void) clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
+        return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+}
+
+static uint64_t now_ms(void)
+{
+        return now_us() / 1000;
+}
+
+/* Who may not read now does not let libcurl run, so that the server is slowed down by TCP. */
+static int keep_to_bandwidth(Http *h, Why *why)
+{
+        uint64_t us;
+
+        while ((us = bandwidth_wait_us(&h->bandwidth, now_us())) > 0) {
+                struct timespec slice = { 0, (long) MIN(us, (uint64_t) POLL_MS * 1000) * 1000 };
+                int r;
+
+                (void) nanosleep(&slice, NULL);
+                r = h->watch.alive(h->watch.ctx);
+                if (r < 0)
+                        return fail_errno(why, r, WHY_HOST, "http");
+        }
+        return 0;
 }
 
 /* --- URLs --- */
@@ -565,8 +589,11 @@ const Reply *transfer_reply(const Transfer *t)
 int transfer_read(Transfer *t, uint8_t *buf, size_t n, size_t *ret_got, Why *why)
 {
         size_t from_spill = MIN(n, t->n_spill);
-        int r;
+        int r = keep_to_bandwidth(t->http, why);
 
+        *ret_got = 0;
+        if (r < 0)
+                return r;
         memcpy(buf, t->spill + t->spill_at, from_spill);
         t->spill_at += from_spill;
         t->n_spill -= from_spill;
@@ -577,6 +604,7 @@ int transfer_read(Transfer *t, uint8_t *buf, size_t n, size_t *ret_got, Why *why
         *ret_got = t->got;
         t->body += t->got;
         *t->http->watch.bytes += t->got;
+        bandwidth_took(&t->http->bandwidth, t->got, now_us());
         t->want = NULL;
         t->n_want = t->got = 0;
         return r;

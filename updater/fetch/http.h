@@ -5,6 +5,7 @@
  * TLS, proxies, the token and how slow is too slow; knows nothing of files, retries or redirects beyond one hop
  * (download.h). */
 
+#include "fetch/bandwidth.h"
 #include "fetch/fetch.h"
 #include "fetch/origin.h"
 #include "fetch/reply.h"
@@ -19,6 +20,7 @@ typedef struct HttpOptions {
         char *proxy;         /* NULL: what the environment says */
         uint64_t connect_timeout_sec, stall_timeout_sec;
         unsigned retries;
+        uint64_t bandwidth; /* bytes a second, of all downloads together; 0 no limit */
 } HttpOptions;
 
 void http_options_done(HttpOptions *o);

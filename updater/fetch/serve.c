@@ -238,6 +238,7 @@ static int get_options(Request *q, HttpOptions *o, RegistryOptions *registry, Wh
         o->connect_timeout_sec = wire_get_u64(&q->in);
         o->stall_timeout_sec = wire_get_u64(&q->in);
         o->retries = wire_get_u32(&q->in);
+        o->bandwidth = wire_get_u64(&q->in);
         wire_get_raw(&q->in, WIRE_STRING_MAX, &o->proxy);
         wire_get_raw(&q->in, WIRE_STRING_MAX, &o->bearer_origin);
         wire_get_raw(&q->in, WIRE_STRING_MAX, &registry->arch);
