@@ -196,7 +196,7 @@ static void remember_asking(Update *u)
 {
         Why why = { 0 };
 
-        if (update_asks_reboot(u, &why) < 0)
+        if (update_asks_reboot(u, NULL, &why) < 0)
                 log_warning("%s; that the reboot was asked for is not remembered", why.text);
 }
 
@@ -225,7 +225,7 @@ int answer_reboot(Update *u, Why *why)
         if (!u->reboot_due || u->options.no_reboot || !systemd_may_ask(u->env))
                 return 0;
         r = update_before_reboot(u, why);
-        if (r < 0 && update_reboot_blocked(u, why->text, NULL) < 0)
+        if (r < 0 && update_asks_reboot(u, why->text, NULL) < 0)
                 log_debug("what stands against the reboot is not remembered");
         if (r <= 0)
                 return r;

@@ -126,7 +126,7 @@ static int save_status(Worker *w, Why *why)
 }
 
 /* The reboot of a flip waits for its door; that of a verdict against a slot on trial waits for nothing. */
-static int ask_reboot(Update *u, Json *answer, Why *why)
+static int ask_reboot(Update *u, const char *verb, Json *answer, Why *why)
 {
         Why closed = { 0 };
         int r;
@@ -140,6 +140,9 @@ static int ask_reboot(Update *u, Json *answer, Why *why)
                 return 0;
         }
         r = answer_reboot(u, why);
+        /* Nobody to ask here (a host made of files): who plays the machine was told, and is told again when it does not come. */
+        if (r == 0 && streq(verb, "reboot"))
+                r = update_asks_reboot(u, NULL, why);
         json_set_bool(answer, "rebootAsked", r > 0);
         if (r < 0 && why)
                 json_set_str(answer, "rebootBlockedBy", why->text);
@@ -151,9 +154,7 @@ static int find_due_reboot(Update *u, Why *why)
 {
         const Journal *j = &u->host.journal;
 
-        if (j->phase == PHASE_FINALIZED ||
-            (j->phase == PHASE_PROBATION && (j->reason == REASON_HEALTH_FALLBACK ||
-                                             j->reason == REASON_OPERATOR || j->reason == REASON_DEADLINE))) {
+        if (j->phase == PHASE_FINALIZED || journal_given_up(j)) {
                 u->reboot_due = true;
                 return 0;
         }
@@ -235,7 +236,7 @@ static int perform(Worker *w, Update *u, Json **ret_answer, int *ret_exit)
         if (save_status(w, &late) < 0)
                 log_warning("%s", late.text);
         late = (Why){ 0 };
-        if (ask_reboot(u, answer, &late) < 0) {
+        if (ask_reboot(u, o->verb, answer, &late) < 0) {
                 log_warning("%s", late.text);
                 if (r >= 0) {
                         /* What was done is done, and said; what it ends in is that the machine does not reboot. */

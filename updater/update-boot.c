@@ -145,10 +145,7 @@ static int launch(Update *u, const BootPlan *plan, Why *why)
         j->armed = false;
         j->no_reboot = u->options.no_reboot;
         j->finalized_at = env_now(u->env);
-        j->reboot_asked_at = 0;
-        j->reboot_asks = 0;
-        free(j->reboot_blocked);
-        j->reboot_blocked = NULL;
+        reboot_forget(j);
         if ((r = update_save(u, why)) < 0 || (r = ops->arm(boot, j->entry, why)) < 0)
                 return r;
         j->armed = true;

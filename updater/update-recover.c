@@ -89,7 +89,7 @@ static int remember(Update *u, const Recovery *rec, Phase before, Why *why)
         fired = j->roothash[0] ? deadline_fired(u->env, j->roothash, NULL, why) : 0;
         if (fired < 0)
                 return fired;
-        r = update_record(u, "recovered", more, why);
+        r = update_record_once(u, "recovered", more, why);
         if (r >= 0)
                 r = update_save(u, why);
         if (r < 0 && rec->phase == PHASE_PROBATION) {
@@ -135,55 +135,57 @@ static int tell_trust_lost(Update *u, Why *why)
         return update_record(u, "trust-lost", more, why);
 }
 
-/* Armed, and no boot through the loader came. Most often nobody has rebooted yet, which is nobody's fault: it is reported when
- * a reboot was asked for again and again, or when a boot went past the loader (kexec). Once. */
+/* Armed, or given up, and no boot came. Most often nobody has rebooted yet, which is nobody's fault: it is reported when
+ * a reboot was asked for again and again, or when a boot went past the loader (kexec). Once; the verdict against a slot that is
+ * still on trial stays the reason. */
 static int tell_never_rebooted(Update *u, const Recovery *rec, Why *why)
 {
-        _cleanup_(json_unrefp) Json *more = NULL;
+        _cleanup_(json_unrefp) Json *more = json_new_object();
         Journal *j = &u->host.journal;
-        bool past = j->boot_id && u->host.boot_id && !streq(j->boot_id, u->host.boot_id);
-        char when[TIME_TEXT_SIZE], *message;
+        bool armed = rec->reason == REASON_NEVER_REBOOTED,
+             past = armed && j->boot_id && u->host.boot_id && !streq(j->boot_id, u->host.boot_id);
+        _cleanup_(free_charp) char *message = NULL;
+        char when[TIME_TEXT_SIZE];
         RebootWait wait;
         int r;
 
         reboot_wait(j, env_now(u->env), &wait);
-        if (rec->reason != REASON_NEVER_REBOOTED || j->reason == REASON_NEVER_REBOOTED ||
-            (!past && !wait.never))
+        if (j->reboot_told || !(past || (wait.never && (armed || journal_given_up(j)))))
                 return 0;
         format_time(j->reboot_asked_at, when);
         message = past ? strdup("the machine rebooted without its boot loader (kexec, or another boot "
-                                "entry): the reboot "
-                                "is still due")
+                                "entry): the reboot is still due")
                        : str_printf("a reboot was asked for %u times, last at %s, and never came%s%s",
                                     j->reboot_asks, when, j->reboot_blocked ? ": " : "",
                                     j->reboot_blocked ? j->reboot_blocked : "");
         if (!message)
                 return -ENOMEM;
-        free(j->message);
-        j->message = message;
-        j->reason = REASON_NEVER_REBOOTED;
-        more = json_new_object();
-        json_set_str(more, "reason", reason_name(j->reason));
-        json_set_str(more, "message", j->message);
+        json_set_str(more, "reason", reason_name(REASON_NEVER_REBOOTED));
+        json_set_str(more, "message", message);
         json_set_str(more, "from", phase_name(j->phase));
         json_set_str(more, "to", phase_name(j->phase));
-        update_say(u, "%s: %s", reason_name(j->reason), j->message);
-        r = update_record(u, "recovered", more, why);
+        json_set_u64(more, "attempt", j->attempt);
+        update_say(u, "%s: %s", reason_name(REASON_NEVER_REBOOTED), message);
+        j->reboot_told = true;
+        if (armed) {
+                j->reason = REASON_NEVER_REBOOTED;
+                free(j->message);
+                j->message = TAKE(message);
+        }
+        r = update_record_once(u, "recovered", more, why);
         return r < 0 ? r : update_save(u, why);
 }
 
-int update_asks_reboot(Update *u, Why *why)
+/* How often is in the journal; that it was, in history. */
+int update_asks_reboot(Update *u, const char *refused_by, Why *why)
 {
         Journal *j = &u->host.journal;
-        int r;
+        int r = reboot_asked(j, env_now(u->env), refused_by);
 
-        j->reboot_asked_at = env_now(u->env);
-        if (j->reboot_asks < UINT32_MAX)
-                j->reboot_asks++;
-        free(j->reboot_blocked);
-        j->reboot_blocked = NULL;
+        if (r < 0)
+                return r;
         r = update_save(u, why);
-        return r < 0 ? r : update_record(u, "reboot-asked", NULL, why);
+        return r < 0 || j->reboot_asks > 1 || refused_by ? r : update_record(u, "reboot-asked", NULL, why);
 }
 
 int update_reboot_blocked(Update *u, const char *by, Why *why)
@@ -227,12 +229,8 @@ static int adopt(Update *u, const Recovery *rec, Why *why)
 {
         Journal *j = &u->host.journal;
 
-        if (j->phase != rec->phase) { /* another reboot, if any */
-                j->reboot_asks = 0;
-                j->reboot_asked_at = 0;
-                free(j->reboot_blocked);
-                j->reboot_blocked = NULL;
-        }
+        if (j->phase != rec->phase)
+                reboot_forget(j);
         j->phase = rec->phase;
         j->armed = j->armed && rec->phase >= PHASE_FINALIZED;
         if (rec->reason != REASON_NONE)

@@ -91,7 +91,7 @@ static int keep(Update *u, const HealthReport *report, Why *why)
         json_set_str(more, "entry", j->entry);
         if (report)
                 json_set(more, "health", health_report_json(report));
-        if ((r = update_record(u, "committed", more, why)) < 0)
+        if ((r = update_record_once(u, "committed", more, why)) < 0)
                 return r;
         free(j->message);
         j->message = NULL;

@@ -84,12 +84,12 @@ int update_save(Update *u, Why *why)
         return journal_save(u->env, &u->host.journal, why);
 }
 
-int update_record(Update *u, const char *event, Json *more, Why *why)
+/* The event with everything that each has. */
+static Json *describe(const Update *u, const char *event, Json *more)
 {
-        _cleanup_(json_unrefp) Json *e = json_new_object();
+        Json *e = json_new_object();
         const Journal *j = &u->host.journal;
         char slot[2] = { j->slot, 0 };
-        int r;
 
         json_set_str(e, "event", event);
         if (j->update_id) {
@@ -108,12 +108,48 @@ int update_record(Update *u, const char *event, Json *more, Why *why)
         if (u->overrode)
                 json_set(e, "overrode", policy_rules_json(u->overrode));
         json_merge(e, more);
+        return e;
+}
+
+int update_record(Update *u, const char *event, Json *more, Why *why)
+{
+        _cleanup_(json_unrefp) Json *e = describe(u, event, more);
+        int r;
+
         update_tell(u->env, e);
         r = history_append(u->env, e, why);
         u->rejection_recorded =
                 u->rejection_recorded || streq(event, "stage-failed") || streq(event, "finalize-refused");
         update_report(u, e);
         return r;
+}
+
+static bool is_same(const Json *a, const Json *b)
+{
+        static const char *const texts[] = { "event", "updateId", "reason" };
+        uint64_t m = 0, n = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                const char *s = json_get_str(a, texts[i]), *t = json_get_str(b, texts[i]);
+
+                if (!s != !t || (s && !streq(s, t)))
+                        return false;
+        }
+        (void) json_get_u64(a, "attempt", &m);
+        (void) json_get_u64(b, "attempt", &n);
+        return m == n;
+}
+
+/* What cannot be read is no reason to say nothing: rather twice than never. */
+int update_record_once(Update *u, const char *event, Json *more, Why *why)
+{
+        _cleanup_(json_unrefp) Json *e = describe(u, event, more), *last = NULL;
+
+        if (!u->host.journal.update_id || history_last(u->env, "updateId", &last, NULL) <= 0 ||
+            !is_same(last, e))
+                return update_record(u, event, more, why);
+        update_report(u, e); /* the outbox knows what it has */
+        return 0;
 }
 
 int update_fetch(Update *u, Why *why)

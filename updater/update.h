@@ -111,8 +111,8 @@ bool update_has_failed(const Recovery *rec);
 int update_conclude(Update *u, const Recovery *rec, Evidence *e);
 /* When everything is durable: the crash dumps that were stored leave NVRAM. */
 void update_release_evidence(Update *u, const Evidence *e);
-/* A reboot is about to be asked for; and what stood against it. */
-int update_asks_reboot(Update *u, Why *why);
+/* A reboot is about to be asked for (refused_by: who said no before it came to that); and what stood against it. */
+int update_asks_reboot(Update *u, const char *refused_by, Why *why);
 int update_reboot_blocked(Update *u, const char *by, Why *why);
 /* update-wayback.c: before anything is armed; u->missing names what could not be proved. */
 int update_prove_way_back(Update *u, Why *why);
@@ -157,6 +157,9 @@ int update_pace(Update *u, uint64_t bytes, Why *why);
 int update_save(Update *u, Why *why); /* the journal */
 /* One line of history about this update: event name, and more (may be NULL; borrowed). */
 int update_record(Update *u, const char *event, Json *more, Why *why);
+/* What happens once in an update (with this reason and attempt, where it has them): history has it once, also when it was
+ * recorded and the process killed before the journal knew. */
+int update_record_once(Update *u, const char *event, Json *more, Why *why);
 /* What was recorded, or why a verb was refused, for people who read the system journal (update-tell.c). told() returns r. */
 void update_tell(const Env *env, const Json *event);
 int update_told(Update *u, int r, const Why *why);

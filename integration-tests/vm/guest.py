@@ -201,7 +201,8 @@ INITRD_FILES = {
         "[Unit]\nDefaultDependencies=no\nConditionKernelCommandLine=rd.emergency=reboot\n"
         "[Service]\nType=oneshot\nExecStart=/usr/bin/systemctl --force --force reboot\n",
     "etc/systemd/system/lab-panic.service":
-        "[Unit]\nDefaultDependencies=no\nConditionKernelCommandLine=gybe.lab=panic\n"
+        "[Unit]\nDefaultDependencies=no\nAfter=systemd-modules-load.service\n"    # efi_pstore, which keeps the dump
+        "ConditionKernelCommandLine=gybe.lab=panic\n"
         "[Service]\nType=oneshot\nExecStart=/usr/bin/sh -c 'echo c >/proc/sysrq-trigger'\n",
     "etc/systemd/system/lab-freeze.service":
         "[Unit]\nDefaultDependencies=no\nAfter=systemd-modules-load.service\n"

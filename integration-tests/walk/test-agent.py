@@ -108,7 +108,7 @@ def cases(t):
         a, _ = t.world()
         a.start()
         a.wait(lambda: a.phase() == "finalized", "finalize")
-        a.wait(lambda: a.memory().get("reboot", {}).get("asks") == 1, "the reboot job")
+        a.wait(lambda: a.journal().get("rebootAsks") == 1, "the reboot job")
         assert a.host.var("LoaderEntryOneShot"), "nothing is armed"
         r = a.reboot()
         assert r.returncode == 0, r.stdout
@@ -284,7 +284,7 @@ def cases(t):
         a.wait(lambda: a.said("finalized; next: reboot"), "the agent's look")
         a.host.write("/etc/gybe/policy.d/10-test.json", json.dumps(FULL))
         a.wait(lambda: "--no-reboot" in a.next(), "whose the reboot is")
-        a.stays(lambda: not a.memory().get("reboot"), "nobody reboots")
+        a.stays(lambda: not a.journal().get("rebootAsks"), "nobody reboots")
 
     @t.case
     def _():
@@ -292,7 +292,7 @@ def cases(t):
         a, feed = t.world()
         a.start()
         a.wait(lambda: a.phase() == "finalized", "finalize")
-        a.wait(lambda: a.memory().get("reboot", {}).get("asks") == 1, "the reboot job")
+        a.wait(lambda: a.journal().get("rebootAsks") == 1, "the reboot job")
         a.host.write("/etc/gybe/health.d/required.d/10-no", "#!/bin/sh\necho the kubelet is down; exit 1\n")
         a.host.path("/etc/gybe/health.d/required.d/10-no").chmod(0o755)
         r = a.reboot()
@@ -359,20 +359,17 @@ def cases(t):
         """a reboot that never comes is asked for again, also by the next gybed"""
         a, _ = t.world()
         a.start()
-        a.wait(lambda: a.memory().get("reboot", {}).get("asks") == 1, "the reboot job")
-        a.kill()
-        m = a.memory()
-        m["reboot"]["last"] = "2026-01-01T00:00:00Z"     # ten minutes are long in a test
-        a.host.write("/var/lib/gybe/agent.json", json.dumps(m))
-        a.start()
-        a.wait(lambda: a.memory().get("reboot", {}).get("asks") == 2, "the second time")
-        a.kill()
-        m["reboot"].update(asks=4, last="2026-01-01T00:00:00Z")
-        a.host.write("/var/lib/gybe/agent.json", json.dumps(m))
-        a.start()
-        a.wait(lambda: a.memory().get("reboot", {}).get("asks") == 5, "the slow way")
-        assert a.events().count("reboot-missing") == 1
-        a.stays(lambda: a.memory()["reboot"]["asks"] == 5, "six hours", 2)
+        a.wait(lambda: a.journal().get("rebootAsks") == 1, "the reboot job")
+        for again in (2, 6):      # a quarter of an hour is long in a test
+            a.kill()
+            past = {**a.journal(), "rebootAsks": again - 1, "rebootAskedAt": "2026-01-01T00:00:00Z"}
+            a.host.write("/var/lib/gybe/journal.json", json.dumps(past))
+            a.start()
+            a.wait(lambda: a.journal().get("rebootAsks") == again, f"number {again}")
+        told = [e for e in a.history() if e.get("reason") == "never-rebooted"]
+        assert len(told) == 1 and "asked for 5 times" in told[0]["message"], told
+        assert a.events().count("reboot-asked") == 1, a.events()
+        a.stays(lambda: a.journal()["rebootAsks"] == 6, "six hours", 2)
 
 
 if __name__ == "__main__":

@@ -376,8 +376,7 @@ static int start_action(Agent *a, Action action)
                 .verb = action_name(action),
                 .version = source ? a->policy.pin : NULL,
                 /* A reboot that somebody asked for is only asked for again. */
-                .unattended = action != ACTION_REBOOT || a->memory.reboot.asks == 0 ||
-                              !streq0(a->memory.reboot.update_id, a->journal.update_id),
+                .unattended = action != ACTION_REBOOT || a->journal.reboot_asks == 0,
                 .by = { .uid = 0, .how = "agent" },
         };
         char id[JOB_ID_SIZE];

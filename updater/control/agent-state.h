@@ -75,7 +75,6 @@ void agent_tell_ended(Agent *a);
 bool agent_busy(const Agent *a);
 /* agent-tell.c */
 void agent_tell_waiting(Agent *a);
-void agent_tell_no_reboot(const Agent *a);
 
 FileId agent_file_id(const Env *env, const char *path);
 bool agent_file_same(const FileId *a, const FileId *b);

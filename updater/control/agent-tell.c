@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* What the agent tells the system journal by itself: what the next step of an update waits for, and that a reboot never came.
- * Once for each rule and release: an operator who looks in the morning finds one line, not one a minute. What jobs find out
+/* What the agent tells the system journal by itself: what the next step of an update waits for. Once for each rule and release: an operator who looks in the morning finds one line, not one a minute. What jobs find out
  * they tell themselves. */
 
 #include "control/agent-state.h"
@@ -50,16 +49,12 @@ void agent_tell_waiting(Agent *a)
                         version ? version : "");
         if (streq(told, a->told))
                 return;
+        if (a->plan.headline == ACTION_CHECK && streq(next->rule, "pin"))
+                return; /* nothing was refused: it says why nothing is offered */
         for (size_t i = 0; i < ELEMENTSOF(events); i++)
                 if (streq(events[i].rule, next->rule)) {
                         memcpy(a->told, told, sizeof(told));
                         event_log(a->env, events[i].event, version, next->because, &rule, 1);
                         return;
                 }
-}
-
-void agent_tell_no_reboot(const Agent *a)
-{
-        event_log(a->env, EVENT_NEVER_REBOOTED, a->journal.version, a->plan.items[ACTION_REBOOT].because,
-                  NULL, 0);
 }

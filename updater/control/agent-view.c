@@ -120,8 +120,7 @@ static Json *problems_json(const Agent *a)
                 json_add(list, json_ref(p));
         if (a->last_error[0])
                 add_problem(list, "last-job", a->last_error, NULL);
-        if (a->memory.reboot.reported && j->update_id && streq(j->update_id, a->memory.reboot.update_id) &&
-            (j->phase == PHASE_FINALIZED || j->phase == PHASE_PROBATION))
+        if (j->reboot_told && (j->phase == PHASE_FINALIZED || j->phase == PHASE_PROBATION))
                 add_problem(list, "reboot-missing", a->plan.items[ACTION_REBOOT].because,
                             "look for what keeps this machine from rebooting (systemd-inhibit --list), or "
                             "reboot it by hand");

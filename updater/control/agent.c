@@ -93,12 +93,6 @@ static const Json *running_slot(const Agent *a)
         return name ? json_get(json_get(a->status, "slots"), name) : NULL;
 }
 
-static bool given_up(const Journal *j)
-{
-        return j->phase == PHASE_PROBATION && (j->reason == REASON_HEALTH_FALLBACK ||
-                                               j->reason == REASON_OPERATOR || j->reason == REASON_DEADLINE);
-}
-
 /* Why the offered content may not be tried; NULL: it may. The caller frees. */
 static char *offer_quarantined(const Agent *a)
 {
@@ -121,7 +115,9 @@ void agent_replan(Agent *a)
                 .phase = j->phase,
                 .rollback = j->rollback,
                 .no_reboot = j->no_reboot,
-                .given_up = given_up(j),
+                .given_up = journal_given_up(j),
+                .reboot_asks = j->reboot_asks,
+                .reboot_blocked = j->reboot_blocked,
                 .update_id = j->update_id,
                 .version = j->version,
                 .roothash = j->roothash[0] ? j->roothash : NULL,
@@ -139,7 +135,11 @@ void agent_replan(Agent *a)
                 .seed = a->seed,
         };
         Schedule before = a->plan;
+        RebootWait wait;
 
+        reboot_wait(j, a->now, &wait);
+        f.reboot_again_at = wait.again_at;
+        f.reboot_never = wait.never || j->reboot_told;
         (void) json_get_u64(slot, "serial", &f.running_serial);
         /* What cannot be read there is a job's to complain about; it is no reason to start one. */
         (void) reboot_locks_next(a->env, &f.unlock_at, NULL);
@@ -149,30 +149,6 @@ void agent_replan(Agent *a)
             before.items[before.headline].at != a->plan.items[a->plan.headline].at ||
             !streq(before.items[before.headline].because, a->plan.items[a->plan.headline].because))
                 a->changes |= AGENT_CHANGED_NEXT;
-}
-
-/* Somebody has to know that the host waits for a reboot that does not come: once, in history and on the terminal of whoever
- * asks. Asking goes on. */
-static void report_reboot(Agent *a)
-{
-        _cleanup_(json_unrefp) Json *e = json_new_object();
-        const char *text = a->plan.items[ACTION_REBOOT].because;
-        Why why = { 0 };
-
-        agent_tell_no_reboot(a);
-        json_set_str(e, "event", "reboot-missing");
-        json_set_str(e, "updateId", a->journal.update_id);
-        json_set_str(e, "version", a->journal.version);
-        json_set_u64(e, "asks", a->memory.reboot.asks);
-        json_set_str(e, "message", text);
-        json_set_str(e, "how", "agent");
-        if (history_append(a->env, e, &why) < 0)
-                log_warning("%s", why.text);
-        a->memory.reboot.reported = true;
-        why = (Why){ 0 };
-        if (memory_save(a->env, &a->memory, &why) < 0)
-                log_warning("%s", why.text);
-        a->changes |= AGENT_CHANGED_STATUS;
 }
 
 /* --- the step --- */
@@ -192,10 +168,6 @@ static int step(Agent *a, Why *why)
                 if ((r = agent_collect(a, why)) < 0)
                         return r;
                 agent_replan(a);
-                if (a->plan.report_reboot) {
-                        report_reboot(a);
-                        agent_replan(a);
-                }
                 r = agent_start_due(a, why);
                 if (r <= 0)
                         break;

@@ -85,16 +85,6 @@ static Json *memory_json(const Memory *m)
                 json_set_str(j, "spoiled", m->spoiled);
                 json_set_u64(j, "spoiledTimes", m->n_spoiled);
         }
-        if (m->reboot.asks > 0) {
-                Json *o = json_new_object();
-
-                json_set_str(o, "updateId", m->reboot.update_id);
-                json_set_u64(o, "asks", m->reboot.asks);
-                json_set_time(o, "last", m->reboot.last);
-                json_set_bool(o, "reported", m->reboot.reported);
-                json_set_str(o, "blockedBy", m->reboot.blocked_by[0] ? m->reboot.blocked_by : NULL);
-                json_set(j, "reboot", o);
-        }
         for (char **id = m->ended; id && *id; id++)
                 json_add_str(ended, *id);
         json_set(j, "ended", ended);
@@ -157,12 +147,6 @@ static int memory_take(const Json *j, Memory *m)
         get_text(o, "message", m->refused_text, sizeof(m->refused_text));
         get_digest(j, "spoiled", m->spoiled);
         m->n_spoiled = get_count(j, "spoiledTimes");
-        o = json_get(j, "reboot");
-        get_text(o, "updateId", m->reboot.update_id, sizeof(m->reboot.update_id));
-        m->reboot.asks = get_count(o, "asks");
-        (void) json_get_time(o, "last", &m->reboot.last);
-        (void) json_get_bool(o, "reported", &m->reboot.reported);
-        get_text(o, "blockedBy", m->reboot.blocked_by, sizeof(m->reboot.blocked_by));
         json_foreach (id, ended) {
                 _cleanup_(free_charp) char *evicted = NULL;
 

@@ -201,26 +201,6 @@ static void note_spoiled(Memory *m, const MemoryEvent *e, uint64_t now)
                 refuse(m, roothash, e);
 }
 
-static void note_reboot(Memory *m, const MemoryEvent *e, RetryKind kind, uint64_t now)
-{
-        const char *id = e->update_id ? e->update_id : "", *text = json_get_str(e->result, "rebootBlockedBy");
-        bool asked = false, own = streq(e->verb, "reboot");
-
-        (void) json_get_bool(e->result, "rebootAsked", &asked);
-        asked = asked || (own && !e->vanished && e->exit_code == 0);
-        if (own && kind == RETRY_BUSY && !text)
-                text = memory_complaint(e->result);
-        if (!asked && !text)
-                return; /* not due, or its door is shut */
-        if (!streq(m->reboot.update_id, id)) {
-                memset(&m->reboot, 0, sizeof(m->reboot));
-                (void) snprintf(m->reboot.update_id, sizeof(m->reboot.update_id), "%s", id);
-        }
-        m->reboot.asks = MIN(m->reboot.asks + 1, FAILURES_MAX);
-        m->reboot.last = now;
-        (void) snprintf(m->reboot.blocked_by, sizeof(m->reboot.blocked_by), "%s", text ? text : "");
-}
-
 static void note_other(Memory *m, const MemoryEvent *e, Action a, RetryKind kind, uint64_t now)
 {
         if (!e->unattended)
@@ -238,7 +218,6 @@ int memory_note(Memory *m, const MemoryEvent *e, uint64_t now)
 
         if ((int) a >= 0 && e->unattended)
                 m->ended_at[a] = now;
-        note_reboot(m, e, kind, now);
         switch (a) {
         case ACTION_CHECK:
                 return note_check(m, e, kind, now);

@@ -2,8 +2,8 @@
 #pragma once
 
 /* What the agent remembers from one job to the next and across its own restarts: when it asked, what was offered, what failed
- * how often, which reboot it waits for. /var/lib/gybe/agent.json; losing it costs an early check and a back-off that starts
- * over, never a decision about a slot. Used inside this room only. */
+ * how often. /var/lib/gybe/agent.json; losing it costs an early check and a back-off that starts over, never a decision about a
+ * slot. What the update waits for is in its journal, and nowhere else. Used inside this room only. */
 
 #include "base/env.h"
 #include "base/json.h"
@@ -66,14 +66,6 @@ typedef struct Memory {
         char refused_code[48], refused_text[MEMORY_TEXT];
         char spoiled[65];   /* root hash of what was staged well and then found changed ... */
         unsigned n_spoiled; /* ... so often in a row */
-
-        struct {
-                char update_id[37];
-                unsigned asks; /* since it became due */
-                uint64_t last;
-                bool reported;
-                char blocked_by[MEMORY_TEXT]; /* "" it was taken */
-        } reboot;
 
         uint64_t ended_at[_ACTION_MAX]; /* the agent's own last job; not written down */
 

@@ -9,13 +9,6 @@
 
 #define NEVER UINT64_MAX
 
-/* A machine takes minutes to go down when its workload is drained; then it is asked again, each time with twice the patience.
- * After ASKS_REPORTED of them (a bit over two hours) somebody is told, and from then on it is asked four times a day. One that
- * was refused (an inhibitor, a reboot lock that others hold) disturbs nobody and is asked for as often as at first. */
-#define REBOOT_PATIENCE (10 * 60u)
-#define REBOOT_SLOWLY   (6 * 3600u)
-#define ASKS_REPORTED   4u
-
 #define SPACING 10u /* between two jobs of one kind, whatever the first one said */
 
 /* The first question after a start, when none is remembered: soon, but not all machines of a rack at once. */
@@ -149,7 +142,12 @@ static void plan_check(const Plan *p)
                 char every[DURATION_TEXT_SIZE];
 
                 format_duration(p->f->interval, every);
-                say(item, "the source is asked every %s", every);
+                if (p->policy->pin) { /* nothing else is asked for, so nothing else is ever offered */
+                        item->rule = "pin";
+                        say(item, "this host is pinned to %.200s; the source is asked for it every %s",
+                            p->policy->pin, every);
+                } else
+                        say(item, "the source is asked every %s", every);
         }
 }
 
@@ -246,34 +244,27 @@ static bool reboot_is_ours(const Plan *p, ScheduleItem *item)
 /* Asked for already, and the machine is still here. */
 static void ask_again(const Plan *p, ScheduleItem *item)
 {
-        unsigned asks = p->m->reboot.asks;
-        uint64_t last = MIN(p->m->reboot.last, p->now), at;
+        unsigned asks = p->f->reboot_asks;
+        uint64_t at = p->f->reboot_again_at;
 
-        if (p->m->reboot.blocked_by[0])
-                at = last + REBOOT_PATIENCE;
-        else
-                at = last + (asks > ASKS_REPORTED ? REBOOT_SLOWLY : (uint64_t) REBOOT_PATIENCE << (asks - 1));
-        if (asks >= ASKS_REPORTED && !p->m->reboot.reported)
-                p->out->report_reboot = true;
         if (item->at == NEVER || (item->rule && item->at > at))
                 return; /* the door says more */
         item->at = MAX(item->at, at);
         item->rule = "retry";
-        if (p->m->reboot.blocked_by[0])
+        if (p->f->reboot_blocked)
                 say(item, "the reboot was asked for %u time%s and refused: %.300s", asks,
-                    asks == 1 ? "" : "s", p->m->reboot.blocked_by);
-        else if (asks < ASKS_REPORTED)
+                    asks == 1 ? "" : "s", p->f->reboot_blocked);
+        else if (p->f->reboot_never)
+                say(item, "the reboot was asked for %u times and never came", asks);
+        else
                 say(item, "the reboot was asked for%s; it is asked for again when it does not come",
                     asks > 1 ? " again" : "");
-        else
-                say(item, "the reboot was asked for %u times and never came", asks);
 }
 
 static void plan_reboot(const Plan *p)
 {
         ScheduleItem *item = &p->out->items[ACTION_REBOOT];
-        bool asked =
-                p->m->reboot.asks > 0 && p->f->update_id && streq(p->m->reboot.update_id, p->f->update_id);
+        bool asked = p->f->reboot_asks > 0;
         /* Who asked for a reboot once meant it: then the automation level is no question any more. */
         PolicySubject s = subject(p, !asked);
 

@@ -8,7 +8,7 @@
  * - nothing while a slot is on trial, but the reboot that a verdict against it asked for and that never came;
  * - a newer release while one is staged is staged instead; a finalized one makes way for a person's word only;
  * - what is in quarantine is never staged, what was refused by trust not again before something else is offered;
- * - a reboot that never comes is asked for again, a bounded number of times quickly, then reported and asked for slowly. */
+ * - a reboot that never comes is asked for again when the journal says so (reboot_wait()); the job that does it tells. */
 
 #include "control/memory.h"
 #include "policy/policy.h"
@@ -26,6 +26,10 @@ typedef struct ScheduleFacts {
         uint64_t running_serial;       /* 0 unknown */
         const char *machine_id;        /* NULL unknown */
         const char *offer_quarantined; /* why the offered content is in quarantine; NULL it is not */
+        unsigned reboot_asks;          /* for the reboot that is due: reboot_wait() */
+        uint64_t reboot_again_at;
+        bool reboot_never;
+        const char *reboot_blocked; /* NULL: nobody refused it */
 
         /* the configuration */
         bool has_source;
@@ -52,7 +56,6 @@ typedef struct Schedule {
         Action due;    /* ACTION_NONE: nothing now */
         uint64_t wake; /* of the earliest one that is not due; UINT64_MAX none */
         Action headline; /* what a person wants to know about: the next step of the update, not the next chore */
-        bool report_reboot; /* the reboot did not come, and nobody has been told yet */
 } Schedule;
 
 /* Stable on one machine, evenly spread over many. */

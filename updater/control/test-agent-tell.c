@@ -68,6 +68,8 @@ int main(void)
         heard(fd, "waiting", "3.0.1: waits: the window opens");
         next(&a, ACTION_FINALIZE, "pin", "pinned");
         heard(fd, "refused-policy", "3.0.1: refused by this host's rules: pinned");
+        next(&a, ACTION_CHECK, "pin", "pinned");
+        silence(fd);
         next(&a, ACTION_FINALIZE, "retry", "failed once");
         silence(fd);
         next(&a, ACTION_FINALIZE, "pin", "pinned");
@@ -75,9 +77,6 @@ int main(void)
         next(&a, ACTION_FINALIZE, NULL, "");
         next(&a, ACTION_FINALIZE, "pin", "pinned");
         heard(fd, "refused-policy", "3.0.1: refused by this host's rules: pinned");
-        (void) snprintf(a.plan.items[ACTION_REBOOT].because, 64, "never came");
-        agent_tell_no_reboot(&a);
-        heard(fd, "never-rebooted", "3.0.1: is finalized, and the reboot has not come: never came");
         silence(fd);
         assert(dir_remove(tmp, root + strlen("/tmp/")) >= 0);
         return 0;

@@ -48,7 +48,6 @@ typedef struct Case {
         RetryKind kind;
         uint64_t failed_ago; /* of all of the above */
         const char *blocked_by;
-        bool reported;
         uint64_t unlock_in, deliver_in; /* seconds plus one; 0: nothing to do */
         uint64_t checked_ago;           /* 0: just now */
 
@@ -56,7 +55,6 @@ typedef struct Case {
         Action headline;
         const char *rule;     /* of the headline */
         uint64_t headline_in; /* seconds; NEVER: not by itself */
-        bool report;
 } Case;
 
 static void set_rules(const char *members)
@@ -108,6 +106,18 @@ static void set_facts(const Case *c, ScheduleFacts *f)
         f->roothash = V2;
         f->serial = 2;
         f->issued = noon - 24 * HOUR;
+        if (c->reboot_asks) {
+                Journal j = { .reboot_asks = c->reboot_asks,
+                              .reboot_asked_at = noon - c->failed_ago,
+                              .reboot_blocked = (char *) c->blocked_by };
+                RebootWait wait;
+
+                reboot_wait(&j, noon, &wait);
+                f->reboot_asks = c->reboot_asks;
+                f->reboot_again_at = wait.again_at;
+                f->reboot_never = wait.never;
+                f->reboot_blocked = c->blocked_by;
+        }
 }
 
 static void set_retry(Memory *m, Action a, unsigned failures, const Case *c)
@@ -133,14 +143,6 @@ static void set_memory(const Case *c, Memory *m)
         set_retry(m, ACTION_STAGE, c->stage_failures, c);
         set_retry(m, ACTION_FINALIZE, c->finalize_failures, c);
         set_retry(m, ACTION_CHECK, c->check_failures, c);
-        if (c->reboot_asks) {
-                (void) strcpy(m->reboot.update_id, "u2");
-                m->reboot.asks = c->reboot_asks;
-                m->reboot.last = noon - c->failed_ago;
-                m->reboot.reported = c->reported;
-                (void) snprintf(m->reboot.blocked_by, sizeof(m->reboot.blocked_by), "%s",
-                                c->blocked_by ? c->blocked_by : "");
-        }
 }
 
 static void walk(const Case *cases, size_t n)
@@ -160,8 +162,7 @@ static void walk(const Case *cases, size_t n)
                 schedule_plan(&f, &policy, &m, noon, &s);
                 h = &s.items[s.headline];
                 if (s.due != c->due || s.headline != c->headline || !streq0(h->rule, c->rule) ||
-                    h->at != (c->headline_in == NEVER ? NEVER : noon + c->headline_in) ||
-                    s.report_reboot != c->report) {
+                    h->at != (c->headline_in == NEVER ? NEVER : noon + c->headline_in)) {
                         (void) fprintf(stderr, "%s: due %s, headline %s, rule %s, in %lld: %s\n", c->what,
                                        action_name(s.due), action_name(s.headline), h->rule ? h->rule : "-",
                                        h->at == NEVER ? -1 : (long long) (h->at - noon), h->because);
@@ -199,7 +200,7 @@ static void test_actions(void)
                 { "finalized, and a newer one is offered: a person's word only", .state = FINALIZED_V2,
                   .offered = OFFERS_V3, .due = ACTION_REBOOT, .headline = ACTION_REBOOT },
                 { "finalized, and it would be time to ask", .state = FINALIZED_V2, .checked_ago = 9 * HOUR,
-                  .reboot_asks = 1, .headline = ACTION_REBOOT, .rule = "retry", .headline_in = 600 },
+                  .reboot_asks = 1, .headline = ACTION_REBOOT, .rule = "retry", .headline_in = 900 },
                 { "on trial: nothing", .state = TRIAL, .offered = OFFERS_V3, .checked_ago = 9 * HOUR,
                   .unlock_in = 1, .deliver_in = 1, .headline = ACTION_COMMIT, .headline_in = NEVER },
                 { "given up: back", .state = GIVEN_UP, .due = ACTION_REBOOT, .headline = ACTION_REBOOT },
@@ -240,7 +241,7 @@ static void test_rules(void)
                 { "automation finalize: a person has to reboot", .policy = FINALIZE, .state = FINALIZED_V2,
                   .headline = ACTION_REBOOT, .rule = "automation", .headline_in = NEVER },
                 { "... but a reboot that somebody asked for is asked for again", .policy = FINALIZE,
-                  .state = FINALIZED_V2, .reboot_asks = 1, .failed_ago = 700, .due = ACTION_REBOOT,
+                  .state = FINALIZED_V2, .reboot_asks = 1, .failed_ago = 1000, .due = ACTION_REBOOT,
                   .headline = ACTION_REBOOT, .rule = "retry" },
                 { "held: nothing is fetched", .policy = FULL ",\"hold\":{\"reason\":\"audit\"}",
                   .state = IDLE, .offered = OFFERS_V2, .headline = ACTION_STAGE, .rule = "hold",
@@ -256,6 +257,8 @@ static void test_rules(void)
                   .due = ACTION_REBOOT, .headline = ACTION_REBOOT },
                 { "pinned elsewhere", .policy = FULL ",\"pin\":\"3.0.1\"", .state = IDLE,
                   .offered = OFFERS_V2, .headline = ACTION_STAGE, .rule = "pin", .headline_in = NEVER },
+                { "pinned to what runs: said, and asked for it only", .policy = FULL ",\"pin\":\"3.0.1\"",
+                  .state = IDLE, .headline = ACTION_CHECK, .rule = "pin", .headline_in = HOUR },
                 { "pinned to it", .policy = FULL ",\"pin\":\"3.0.2\"", .state = IDLE, .offered = OFFERS_V2,
                   .due = ACTION_STAGE, .headline = ACTION_STAGE },
                 { "skipped while staged", .policy = FULL ",\"skip\":[\"3.0.2\"]", .state = STAGED_V2,
@@ -342,23 +345,21 @@ static void test_reboots(void)
 {
         static const Case cases[] = {
                 { "asked a moment ago", .state = FINALIZED_V2, .reboot_asks = 1, .headline = ACTION_REBOOT,
-                  .rule = "retry", .headline_in = 600 },
-                { "asked ten minutes ago", .state = FINALIZED_V2, .reboot_asks = 1, .failed_ago = 600,
-                  .due = ACTION_REBOOT, .headline = ACTION_REBOOT, .rule = "retry" },
+                  .rule = "retry", .headline_in = 900 },
+                { "asked a quarter of an hour ago", .state = FINALIZED_V2, .reboot_asks = 1,
+                  .failed_ago = 900, .due = ACTION_REBOOT, .headline = ACTION_REBOOT, .rule = "retry" },
                 { "each time with twice the patience", .state = FINALIZED_V2, .reboot_asks = 3,
-                  .headline = ACTION_REBOOT, .rule = "retry", .headline_in = 2400 },
-                { "then it is reported", .state = FINALIZED_V2, .reboot_asks = 4, .headline = ACTION_REBOOT,
-                  .rule = "retry", .headline_in = 4800, .report = true },
-                { "once", .state = FINALIZED_V2, .reboot_asks = 4, .reported = true,
-                  .headline = ACTION_REBOOT, .rule = "retry", .headline_in = 4800 },
-                { "and asked for slowly", .state = FINALIZED_V2, .reboot_asks = 5, .reported = true,
-                  .headline = ACTION_REBOOT, .rule = "retry", .headline_in = 6 * HOUR },
-                { "also after a month", .state = FINALIZED_V2, .reboot_asks = 64, .reported = true,
-                  .headline = ACTION_REBOOT, .rule = "retry", .headline_in = 6 * HOUR },
+                  .headline = ACTION_REBOOT, .rule = "retry", .headline_in = 3600 },
+                { "then slowly", .state = FINALIZED_V2, .reboot_asks = 6, .headline = ACTION_REBOOT,
+                  .rule = "retry", .headline_in = 6 * HOUR },
+                { "also after a month", .state = FINALIZED_V2, .reboot_asks = 64, .headline = ACTION_REBOOT,
+                  .rule = "retry", .headline_in = 6 * HOUR },
                 { "inhibited", .state = FINALIZED_V2, .reboot_asks = 4, .blocked_by = "a backup inhibits it",
-                  .headline = ACTION_REBOOT, .rule = "retry", .headline_in = 600, .report = true },
+                  .headline = ACTION_REBOOT, .rule = "retry", .headline_in = 900 },
+                { "a verdict against a trial: at once, whatever the flip was asked for", .state = GIVEN_UP,
+                  .due = ACTION_REBOOT, .headline = ACTION_REBOOT },
                 { "a verdict against a trial, and the machine stays", .state = GIVEN_UP, .reboot_asks = 1,
-                  .failed_ago = 600, .due = ACTION_REBOOT, .headline = ACTION_REBOOT, .rule = "retry" },
+                  .failed_ago = 900, .due = ACTION_REBOOT, .headline = ACTION_REBOOT, .rule = "retry" },
                 { "asked in the window, which is closed now",
                   .policy = FULL ",\"windows\":[{\"days\":[\"sat\"],\"start\":\"10:00\",\"end\":\"12:00\","
                                  "\"timezone\":\"UTC\"}]",

@@ -166,6 +166,7 @@ static void parse_reboot(Fields *f, Journal *j)
         field_time(f, "rebootAskedAt", &j->reboot_asked_at);
         field_unsigned(f, "rebootAsks", &j->reboot_asks);
         field_text(f, "rebootBlockedBy", &j->reboot_blocked);
+        field_bool(f, "rebootTold", &j->reboot_told);
 }
 
 static void parse_failure(Fields *f, Journal *j)
@@ -270,6 +271,7 @@ static void format_reboot(Json *doc, const Journal *j)
         member_time(doc, "rebootAskedAt", j->reboot_asked_at);
         member_u64(doc, "rebootAsks", j->reboot_asks, j->reboot_asks > 0);
         member_text(doc, "rebootBlockedBy", j->reboot_blocked);
+        member_bool(doc, "rebootTold", j->reboot_told);
 }
 
 static void format_failure(Json *doc, const Journal *j)

@@ -103,6 +103,7 @@ typedef struct Journal {
         uint64_t reboot_asked_at;
         unsigned reboot_asks;
         char *reboot_blocked;
+        bool reboot_told; /* that it never came was told */
         /* The attempt that failed last; all NULL: none has. See state/evidence.h. */
         char *failed_kind, *failed_stage, *cause, *evidence /* file name in STATE_DIR/evidence */;
         uint64_t *revoked_serials; /* of the release, remembered by the host at commit */
@@ -128,10 +129,12 @@ int journal_parse(const void *data, size_t size, Journal *ret, Why *why); /* pur
 int journal_format(const Journal *j, char **ret);
 
 /* How long a reboot that was asked for may take, and when it is asked for again: the hang between the flip and the reboot is
- * owned by whoever asks. Pure. */
-#define REBOOT_PATIENCE_SEC  (15u * 60u) /* inhibitors, kubelet's graceful shutdown, units that stop slowly */
-#define REBOOT_AGAIN_MAX_SEC (6u * 60u * 60u) /* the pause doubles up to this */
-#define REBOOT_ASKS_NEVER    3u /* asked for that often in vain, it is reported as never-rebooted */
+ * owned by whoever asks. The journal alone remembers the asking: whoever asked (a person's gybe, a job, the boot's verdict), the
+ * next one knows. Pure. */
+#define REBOOT_PATIENCE_SEC (15u * 60u) /* inhibitors, kubelet's graceful shutdown, units that stop slowly */
+#define REBOOT_AGAIN_MAX_SEC                                                                                 \
+        (6u * 60u * 60u) /* the pause doubles up to this; one that was refused disturbs nobody: it does not */
+#define REBOOT_ASKS_NEVER 3u /* asked for that often in vain, it is reported as never-rebooted */
 
 typedef struct RebootWait {
         uint64_t again_at; /* not before; 0: it was not asked for yet */
@@ -139,6 +142,12 @@ typedef struct RebootWait {
 } RebootWait;
 
 void reboot_wait(const Journal *j, uint64_t now, RebootWait *ret);
+/* It is asked for now. by: who refuses it already; NULL nobody. -ENOMEM. */
+int reboot_asked(Journal *j, uint64_t now, const char *by);
+/* It came, or is not wanted any more: the next one is another one. */
+void reboot_forget(Journal *j);
+/* On trial, and the verdict against it is written: only the reboot is missing. */
+bool journal_given_up(const Journal *j);
 
 /* The boot intent: written before the one-shot, read by whichever gybe version boots next. Both copies
  * (STATE_DIR and the ESP hint) hold the same text. */

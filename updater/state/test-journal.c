@@ -61,6 +61,7 @@ static void fill(Journal *j)
                         .finalized_at = 1793772100,
                         .reboot_asked_at = 1793772200,
                         .reboot_asks = 3,
+                        .reboot_told = true,
                         .issued = 1793772000 };
         j->update_id = strdup("0f0e");
         j->version = strdup("3.0.20261104");
@@ -105,7 +106,8 @@ static void test_round_trip(const Env *env)
         assert(k.n_files == 2 && k.files[1].carried && !k.files[0].carried && k.files[0].size == 7);
         assert(k.revoked_serials[1] == UINT64_MAX && k.armed && k.attempt == 2 && k.slot == 'b' &&
                k.rollback && k.no_reboot);
-        assert(k.reboot_asks == 3 && k.reboot_asked_at == 1793772200 && k.finalized_at == 1793772100);
+        assert(k.reboot_asks == 3 && k.reboot_told && k.reboot_asked_at == 1793772200 &&
+               k.finalized_at == 1793772100);
         assert(streq(k.cause, "kernel panic: x") && streq(k.evidence, "0f0e-1.json") &&
                streq(k.failed_stage, "initrd") && streq(k.failed_kind, "panic"));
         assert(journal_format(&j, &once) >= 0 && journal_format(&k, &twice) >= 0 && streq(once, twice));
@@ -120,7 +122,7 @@ static void test_reboot_wait(void)
         static const struct {
                 unsigned asks;
                 uint64_t asked_at, now, again_at;
-                bool never;
+                bool never, blocked;
         } cases[] = {
                 { 0, 0, 5000, 0, false },
                 { 1, 1000, 1000, 1900, false },
@@ -132,14 +134,39 @@ static void test_reboot_wait(void)
                 { UINT32_MAX, 1000, 1000, 22600, false },
                 { 1, 5000, 1000, 1000, false }, /* the clock was set back */
                 { 3, 5000, 1000, 1000, true },
+                { 1, 1000, 1000, 1900, false, true }, /* refused: it disturbs nobody */
+                { 3, 1000, 1900, 1900, true, true },
+                { 30, 1000, 99999, 1900, true, true },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
-                Journal j = { .reboot_asks = cases[i].asks, .reboot_asked_at = cases[i].asked_at };
+                Journal j = { .reboot_asks = cases[i].asks,
+                              .reboot_asked_at = cases[i].asked_at,
+                              .reboot_blocked = cases[i].blocked ? (char *) "apt" : NULL };
                 RebootWait w;
 
                 reboot_wait(&j, cases[i].now, &w);
                 assert(w.again_at == cases[i].again_at && w.never == cases[i].never);
+        }
+}
+
+/* One asking after the other, and then another reboot. */
+static void test_reboot_asked(void)
+{
+        _cleanup_(journal_done) Journal j = { 0 };
+
+        assert(reboot_asked(&j, 1000, "apt") >= 0 && j.reboot_asks == 1 && streq(j.reboot_blocked, "apt"));
+        assert(reboot_asked(&j, 2000, NULL) >= 0 && j.reboot_asks == 2 && !j.reboot_blocked);
+        assert(j.reboot_asked_at == 2000);
+        j.reboot_told = true;
+        reboot_forget(&j);
+        assert(j.reboot_asks == 0 && j.reboot_asked_at == 0 && !j.reboot_told);
+        for (Phase p = 0; p < _PHASE_MAX; p++) {
+                j.phase = p;
+                j.reason = REASON_TARGET_BOOTED;
+                assert(!journal_given_up(&j));
+                j.reason = REASON_DEADLINE;
+                assert(journal_given_up(&j) == (p == PHASE_PROBATION));
         }
 }
 
@@ -272,6 +299,7 @@ int main(void)
         test_names();
         test_round_trip(&env);
         test_reboot_wait();
+        test_reboot_asked();
         test_unknown_survives(&env);
         test_lost(&env);
         test_missing_and_errors(&env);
