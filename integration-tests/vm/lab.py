@@ -162,6 +162,18 @@ class Lab:
             raise vm.MachineError(f"system is {text.strip()}")
         return boot_id
 
+    def arrives(self, version, timeout=900):
+        """The next boot of this version is complete; the others on the way are let pass."""
+        until = time.monotonic() + timeout
+        while True:
+            self.machine.wait_up(until - time.monotonic())
+            try:
+                if self.version() == version:
+                    self.run("systemctl is-system-running --wait", timeout=400, check=False)
+                    return
+            except vm.Rebooted:
+                pass
+
     def power_on(self, deadline=900, **more):
         """As start(), without waiting for anything."""
         self.machine = guest.guest(self.folder, self.disk, self.store, deadline=deadline,

@@ -54,6 +54,10 @@ class MachineError(Exception):
     """The machine did not do what the test waited for."""
 
 
+class Rebooted(MachineError):
+    """Instead of an answer came the next boot; wait_up() returns it."""
+
+
 # Trees ---------------------------------------------------------------------------------------------------------------
 
 def in_tree(tree, command, binds=(), capture=False, stdin=None):
@@ -206,6 +210,7 @@ class Machine:
         self.verbose = bool(os.environ.get("VM_VERBOSE"))
         self.seen = 0           # console lines that wait_line() has passed
         self.asked = 0          # commands sent over the channel
+        self.came_up = None     # a boot that was met while waiting for something else
 
     # life cycle
 
@@ -439,7 +444,7 @@ class Machine:
                     time.sleep(0.1)
         until = time.monotonic() + timeout
         while True:
-            word = self._channel_line(until - time.monotonic()).split()
+            word, self.came_up = self.came_up or self._channel_line(until - time.monotonic()).split(), None
             if len(word) == 2 and word[0] == "hello":
                 return word[1]
 
@@ -450,6 +455,9 @@ class Machine:
         until = time.monotonic() + timeout
         while True:
             word = self._channel_line(until - time.monotonic()).split()
+            if len(word) == 2 and word[0] == "hello":
+                self.came_up = word
+                raise Rebooted(f"{command}: the machine rebooted")
             if len(word) >= 2 and word[0] == str(self.asked):
                 code, text = int(word[1]), base64.b64decode(word[2] if len(word) > 2 else "").decode(errors="replace")
                 if check and code != 0:
