@@ -420,6 +420,15 @@ def client_cases(t, bus, agent, url):
 
     @t.case
     def _():
+        """a gybe that runs past the agent is told to whoever orders a job meanwhile: busy, at once"""
+        agent.rest()
+        with Lock(h):
+            r = client(bus, "check")
+            assert r.returncode == 5 and f"process {os.getpid()}" in r.stderr, (r.returncode, r.stdout, r.stderr)
+        agent.rest()
+
+    @t.case
+    def _():
         """without an agent gybe watch sees whoever holds the lock"""
         with Lock(h):
             p = bus.spawn(BUILD / "gybe", "--root", h.root, "watch")

@@ -11,6 +11,7 @@
 #include "base/str.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -405,16 +406,37 @@ int agent_start_due(Agent *a, Why *why)
         return r < 0 ? fail_errno(why, r, WHY_HOST, "starting a job") : r;
 }
 
+/* A gybe that somebody runs past the agent: nobody can say when it ends, and what is ordered meanwhile would wait unseen. */
+static bool stranger_at_work(const Agent *a, char **ids, uint64_t *ret_pid)
+{
+        *ret_pid = 0;
+        if (a->running.id[0] || state_lock_held(a->env, ret_pid) <= 0)
+                return false;
+        for (char **id = ids; id && *id; id++) {
+                JobProgress p = { 0 };
+
+                if (job_progress_load(a->env, *id, &p) > 0 && p.pid == *ret_pid)
+                        return false;
+        }
+        return *ret_pid > 0;
+}
+
 int agent_request(Agent *a, const JobOrder *order, char ret_id[JOB_ID_SIZE], Why *why)
 {
         _cleanup_(strv_freep) char **ids = NULL;
         int r = job_order_check(order, why);
+        uint64_t pid;
 
         if (r < 0)
                 return r;
         r = job_list(a->env, &ids);
         if (r < 0)
                 return fail_errno(why, r, WHY_HOST, JOB_DIR);
+        if (stranger_at_work(a, ids, &pid)) {
+                (void) fail(why, -EBUSY, WHY_BUSY, "busy", "another gybe is at work (process %" PRIu64 ")",
+                            pid);
+                return fail_hint(why, -EBUSY, "wait for it: gybe watch");
+        }
         if (strv_len(ids) > PENDING_MAX) {
                 (void) fail(why, -EBUSY, WHY_BUSY, "busy", "%zu jobs wait already", strv_len(ids));
                 return fail_hint(why, -EBUSY, "wait for them: gybe watch");

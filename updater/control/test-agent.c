@@ -545,12 +545,17 @@ static void test_silent_job(void)
 static void test_stranger(void)
 {
         _cleanup_(agent_freep) Agent *a = NULL;
+        const JobOrder order = { .verb = "stage", .by = { .how = "dbus" } };
+        char id[JOB_ID_SIZE];
+        Why why = { 0 };
         unsigned looks;
 
         new_world("{\"automation\":\"full\"}");
         put_status();
         a = new_agent();
         w.process = hold_lock();
+        /* An order would wait for nobody knows how long: it is told instead. */
+        assert(agent_request(a, &order, id, &why) == -EBUSY && why.kind == WHY_BUSY);
         w.now += 10 * HOUR; /* a check is due, and waits */
         assert(step(a) == UINT64_MAX && w.n_started == 0);
         assert(agent_watched_pid(a) == (uint64_t) w.process);
@@ -644,18 +649,19 @@ static void test_too_many_wait(void)
         unsigned n = 0;
 
         new_world("{}");
-        put_status();
+        w.jobs = JOBS_RUN;
         a = new_agent();
-        w.process = hold_lock();
+        (void) step(a); /* a look */
         while (agent_request(a, &order, id, &why) >= 0)
                 n++;
         assert(n >= 8 && n < 20 && why.kind == WHY_BUSY);
         assert(agent_request(a, &bad, id, NULL) == -EINVAL);
+        w.jobs = JOBS_END;
         kill_process();
         w.has_source = false;
         assert(agent_reload(a, NULL) >= 0);
         (void) settle(a);
-        assert(w.told == n && w.n_started == n);
+        assert(w.told == n + 1 && w.n_started == n + 1);
         end_world();
 }
 
