@@ -86,7 +86,8 @@ int disk_open(const Env *env, const char *path, bool writable, Disk **ret, Why *
         r = measure(disk, why);
         if (r < 0)
                 return r;
-        r = gpt_read(disk->fd, path, disk->size, disk->sector_size, disk->parts, &disk->n_parts, why);
+        r = gpt_read(disk->fd, path, disk->size, disk->sector_size, disk->parts, &disk->n_parts, &disk->torn,
+                     why);
         if (r < 0)
                 return r;
         *ret = TAKE(disk);
@@ -106,6 +107,11 @@ bool disk_is_block_device(const Disk *disk)
 uint32_t disk_sector_size(const Disk *disk)
 {
         return disk->sector_size;
+}
+
+bool disk_table_is_torn(const Disk *disk)
+{
+        return disk->torn;
 }
 
 size_t disk_n_partitions(const Disk *disk)

@@ -2,7 +2,8 @@
 #pragma once
 
 /* A GPT disk, as a block device or as an image file, and byte ranges on it. Sectors and numbers stay in this room: other
- * rooms see bytes and identities (label, type, PARTUUID). Reading never writes; the table itself is never written here. */
+ * rooms see bytes and identities (label, type, PARTUUID). Reading never writes; of the table itself nothing is ever written but
+ * the attributes of partitions. */
 
 #include "base/env.h"
 
@@ -44,6 +45,20 @@ const Partition *disk_partition(const Disk *disk, size_t i);
 const Partition *disk_find_partuuid(const Disk *disk, const char *partuuid);
 /* NULL when absent or not unique; *ret_count (may be NULL) says how many have it. */
 const Partition *disk_find_label(const Disk *disk, const char *label, unsigned *ret_count);
+
+/* An attribute write was interrupted (ours, or the boot loader's): the two copies of the table differ in attributes and in
+ * nothing else. What partitions say here is what counts; the next disk_set_attrs() puts both copies right. */
+bool disk_table_is_torn(const Disk *disk);
+
+typedef struct PartitionAttrs {
+        const Partition *partition; /* of this disk */
+        uint64_t attrs;
+} PartitionAttrs;
+
+/* All of them at once, durable when it returns: backup copy first, then the primary, which is the one that boot loaders go
+ * by. Whatever prefix of it reaches the medium, the table reads as it was or as it will be. Always writes, so that it also
+ * proves that it can. The partitions of this disk say the new values afterwards. */
+int disk_set_attrs(Disk *disk, const PartitionAttrs *set, size_t n, Why *why);
 
 /* The same parser over bytes: the GPT region of a COSI (protective MBR to the end of the entry array), for labels and
  * PARTUUIDs of the source disk. Pure; fuzzed as fuzz-gpt. At most DISK_PARTITIONS_MAX used entries go to parts. */

@@ -171,7 +171,7 @@ static int parse_entry(const GptReader *r, const GptHeader *h, const uint8_t *en
 
         guid_format(entry, p.type);
         guid_format(entry + 16, p.partuuid);
-        p.attrs = get_le(entry + 48, 8);
+        p.attrs = get_le(entry + GPT_ATTRS_OFFSET, 8);
         name_format(entry + NAME_OFFSET, p.label);
         /* last_usable times a sector fits 64 bits, so everything below it does */
         if (first > last || first < h->first_usable || last > h->last_usable)

@@ -4,6 +4,11 @@
  * copy has a story that an updater does not know, and an admin should. Where libfdisk, the reader that the
  * rest of the machine's tools go by, sees other partitions than this one does, nothing is touched either.
  *
+ * One story is known: attributes were being written when the power went (ours in gpt-attrs.c, or GRUB counting a
+ * try down). Then the copies differ in attribute words alone, or one of them has the checksum of its other
+ * state, and what counts is what GRUB and libfdisk go by: the primary where its entries fit its header, else
+ * the backup.
+ *
  * The backup may stand before the end of the disk: that is a disk that was enlarged, not a damaged one. */
 
 #include "base/fd.h"
@@ -63,45 +68,103 @@ static int read_copy(int fd, const char *path, const GptReader *r, uint64_t disk
         return 0;
 }
 
-static int check_copies(const char *path, const GptHeader *a, const uint8_t *a_array, const GptHeader *b,
-                        const uint8_t *b_array, Why *why)
+static bool same_geometry(const GptHeader *a, const GptHeader *b)
 {
-        bool same = b->alternate_lba == a->my_lba && a->first_usable == b->first_usable &&
-                    a->last_usable == b->last_usable && memcmp(a->disk_guid, b->disk_guid, 16) == 0 &&
-                    a->n_entries == b->n_entries && a->entry_size == b->entry_size;
+        return b->alternate_lba == a->my_lba && a->first_usable == b->first_usable &&
+               a->last_usable == b->last_usable && memcmp(a->disk_guid, b->disk_guid, 16) == 0 &&
+               a->n_entries == b->n_entries && a->entry_size == b->entry_size;
+}
 
-        if (!same || memcmp(a_array, b_array, gpt_array_size(a)) != 0)
-                return fail_hint(why,
-                                 fail(why, -EBADMSG, WHY_HOST, "gpt",
+/* Equal but for the attributes. */
+static bool same_partitions(const GptHeader *h, const uint8_t *a, const uint8_t *b)
+{
+        for (size_t i = 0; i < h->n_entries; i++, a += h->entry_size, b += h->entry_size)
+                if (memcmp(a, b, GPT_ATTRS_OFFSET) != 0 ||
+                    memcmp(a + GPT_ATTRS_OFFSET + 8, b + GPT_ATTRS_OFFSET + 8,
+                           h->entry_size - GPT_ATTRS_OFFSET - 8) != 0)
+                        return false;
+        return true;
+}
+
+static bool is_whole(const GptHeader *h, const uint8_t *array)
+{
+        return gpt_crc32(array, gpt_array_size(h)) == h->entries_crc;
+}
+
+typedef struct Copy {
+        GptHeader header;
+        uint8_t *array;
+} Copy;
+
+static void copy_done(Copy *c)
+{
+        free(c->array);
+}
+
+/* The entries of the primary do not fit its header. If that is an attribute write that was interrupted, the
+ * backup counts: 1. */
+static int backup_instead(int fd, const char *path, const GptReader *quiet, uint64_t disk_size, const Copy *a,
+                          Copy *b)
+{
+        int r = read_copy(fd, path, quiet, disk_size, a->header.alternate_lba, &b->header, &b->array);
+
+        if (r == -ENOMEM)
+                return r;
+        return r >= 0 && same_geometry(&a->header, &b->header) && is_whole(&b->header, b->array) &&
+               same_partitions(&a->header, a->array, b->array);
+}
+
+static int check_backup(int fd, const GptReader *r, const char *path, uint64_t disk_size, const Copy *a,
+                        bool *ret_torn)
+{
+        _cleanup_(copy_done) Copy b = { .array = NULL };
+        int result = read_copy(fd, path, r, disk_size, a->header.alternate_lba, &b.header, &b.array);
+
+        if (result < 0)
+                return result;
+        if (!same_geometry(&a->header, &b.header) || !same_partitions(&a->header, a->array, b.array))
+                return fail_hint(r->why,
+                                 fail(r->why, -EBADMSG, WHY_HOST, "gpt",
                                       "%s: primary and backup GPT do not agree", path),
                                  "repair the partition table with sgdisk or fdisk, then try again");
+        *ret_torn = a->header.entries_crc != b.header.entries_crc ||
+                    memcmp(a->array, b.array, gpt_array_size(&b.header)) != 0;
         return 0;
 }
 
 static int read_both(int fd, const char *path, uint64_t disk_size, uint32_t sector_size, Partition *parts,
-                     size_t *ret_n, Why *why)
+                     size_t *ret_n, bool *ret_torn, Why *why)
 {
-        _cleanup_(free_uint8p) uint8_t *first = NULL, *second = NULL;
+        _cleanup_(copy_done) Copy a = { .array = NULL }, b = { .array = NULL };
         char primary[512], backup[512];
         GptReader r = { .what = primary, .kind = WHY_HOST, .sector_size = sector_size, .why = why };
-        GptHeader a, b;
+        GptReader quiet = { .what = backup, .kind = WHY_HOST, .sector_size = sector_size };
         int result;
 
         (void) snprintf(primary, sizeof(primary), "%.400s: primary GPT", path);
         (void) snprintf(backup, sizeof(backup), "%.400s: backup GPT", path);
-        result = read_copy(fd, path, &r, disk_size, 1, &a, &first);
+        result = read_copy(fd, path, &r, disk_size, 1, &a.header, &a.array);
         if (result < 0)
                 return result;
-        if (a.last_usable >= disk_size / sector_size)
+        if (a.header.last_usable >= disk_size / sector_size)
                 return fail(why, -EBADMSG, WHY_HOST, "gpt",
                             "%s: says that sector %" PRIu64 " is usable, the disk has %" PRIu64, primary,
-                            a.last_usable, disk_size / sector_size);
-        result = gpt_parse_entries(&r, &a, first, parts, ret_n);
+                            a.header.last_usable, disk_size / sector_size);
+        if (!is_whole(&a.header, a.array)) {
+                result = backup_instead(fd, path, &quiet, disk_size, &a, &b);
+                if (result < 0)
+                        return result;
+                if (result > 0) {
+                        *ret_torn = true;
+                        r.what = backup;
+                        return gpt_parse_entries(&r, &b.header, b.array, parts, ret_n);
+                }
+        }
+        result = gpt_parse_entries(&r, &a.header, a.array, parts, ret_n);
         if (result < 0)
                 return result;
         r.what = backup;
-        result = read_copy(fd, path, &r, disk_size, a.alternate_lba, &b, &second);
-        return result < 0 ? result : check_copies(path, &a, first, &b, second, why);
+        return check_backup(fd, &r, path, disk_size, &a, ret_torn);
 }
 
 /* The second reader. */
@@ -173,18 +236,20 @@ static int second_opinion(int fd, const char *path, uint32_t sector_size, const 
 }
 
 int gpt_read(int fd, const char *path, uint64_t disk_size, uint32_t sector_size, Partition *parts,
-             size_t *ret_n, Why *why)
+             size_t *ret_n, bool *ret_torn, Why *why)
 {
+        bool torn = false;
         size_t n = 0;
         int r;
 
-        r = read_both(fd, path, disk_size, sector_size, parts, &n, why);
+        r = read_both(fd, path, disk_size, sector_size, parts, &n, &torn, why);
         if (r < 0)
                 return r;
         r = second_opinion(fd, path, sector_size, parts, n, why);
         if (r < 0)
                 return r;
         *ret_n = n;
+        *ret_torn = torn;
         return 0;
 }
 

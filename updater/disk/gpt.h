@@ -8,7 +8,8 @@
 
 /* 128 entries of a 4 KiB sector each: far beyond any table that is made, and small enough to be read whole.
  */
-#define GPT_ARRAY_MAX (512u * 1024u)
+#define GPT_ARRAY_MAX    (512u * 1024u)
+#define GPT_ATTRS_OFFSET 48u /* in an entry, 8 bytes */
 
 typedef struct GptHeader {
         uint64_t my_lba, alternate_lba;
@@ -40,8 +41,9 @@ int gpt_parse_header(const GptReader *r, const uint8_t *sector, uint64_t my_lba,
 int gpt_parse_entries(const GptReader *r, const GptHeader *h, const uint8_t *array, Partition *parts,
                       size_t *ret_n);
 
-/* Both copies of the table of a disk or image file, which must be whole and agree. */
+/* Both copies of the table of a disk or image file, which must be whole and agree; *ret_torn: but for an attribute
+ * write that was interrupted. */
 int gpt_read(int fd, const char *path, uint64_t disk_size, uint32_t sector_size, Partition *parts,
-             size_t *ret_n, Why *why);
+             size_t *ret_n, bool *ret_torn, Why *why);
 /* An image file does not say how large its sectors are: its table does, by where it stands. */
 int gpt_find_sector_size(int fd, const char *path, uint32_t *ret, Why *why);

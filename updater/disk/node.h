@@ -20,6 +20,7 @@ struct Disk {
         ino_t ino;
         uint64_t size;
         uint32_t sector_size;
+        bool torn; /* the two copies of the table differ in attributes */
         size_t n_parts;
         Partition parts[DISK_PARTITIONS_MAX];
 };
