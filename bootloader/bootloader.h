@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* What boots next? One vtable, chosen once; so far systemd-boot on an ESP. Knows boot entries, ESP files and EFI
- * variables; knows nothing of disks, downloads, journals or policies. The order in which these verbs are called is the
+/* What boots next? One vtable, chosen once: systemd-boot on an ESP, or Flatcar's GRUB that goes by attributes of partitions
+ * (gptprio). Knows boot entries, ESP files, EFI variables and those attributes; knows nothing of downloads, journals or
+ * policies. The order in which these verbs are called is the
  * safety of the whole program and belongs to update.c; each verb alone keeps this promise: whatever prefix of its writes
  * reaches the medium, the default entry still boots what it booted before. Facts: acl-disk-and-boot.md 2, 4-6, design 7. */
 
 #include "base/env.h"
 #include "bootloader/uki.h"
+#include "disk/disk.h"
 #include "release/release.h"
 
 #define BOOT_NAME_MAX    128u /* file name of an entry; longer ones are not ours */
@@ -48,7 +50,8 @@ typedef struct BootState {
 
 /* A file to be staged, from the new image or carried over from the running entry. */
 typedef struct BootFile {
-        BootKind kind; /* BOOT_UKI, BOOT_ADDON, BOOT_CRED, BOOT_ADDON_TEMPLATE, BOOT_LOADER, BOOT_SHIM */
+        BootKind
+                kind; /* BOOT_UKI, BOOT_ADDON, BOOT_CRED, BOOT_ADDON_TEMPLATE, BOOT_LOADER, BOOT_SHIM, BOOT_KERNEL */
         char *name; /* file name only: its name in .extra.d, acl/uki-addons, EFI/AZLx; ignored for the UKI */
         uint64_t size;
         char sha256[65];
@@ -70,7 +73,8 @@ typedef struct BootImageFile {
         BootKind kind;
         uint64_t size;
         const char *sha256;
-        const char *cmdline; /* of PE files, NULL when there is none */
+        const char *cmdline;  /* of PE files, NULL when there is none */
+        const char *roothash; /* embedded in a kernel, "" or NULL none */
 } BootImageFile;
 
 /* --- the way back --- */
@@ -122,7 +126,9 @@ const Guarantee *guarantee_find(const Guarantees *g, const char *name); /* NULL:
 typedef struct Boot Boot;
 
 typedef struct BootOps {
-        const char *name; /* "sdboot" */
+        const char *name; /* "sdboot", "gptprio" */
+        /* The kernel command line names no partition of a hash tree: the tree goes behind the data, wherever the image has it. */
+        bool inline_tree;
 
         /* What is there. Read-only; may be called at any time. */
         int (*state)(Boot *b, BootState *ret, Why *why);
@@ -201,8 +207,19 @@ void boot_state_done(BootState *state);
 bool boot_name_equal(const char *a, const char *b);
 const BootEntry *boot_entry_find(const BootState *state, const char *name);
 
+typedef enum BootLoader {
+        BOOT_LOADER_AUTO, /* gptprio where the ESP has Flatcar's kernels, else sdboot */
+        BOOT_LOADER_SDBOOT,
+        BOOT_LOADER_GPTPRIO,
+        _BOOT_LOADER_MAX,
+        _BOOT_LOADER_INVALID = -22,
+} BootLoader;
+
+BootLoader boot_loader_from_name(const char *name);
+
 /* Opens the ESP mounted at esp inside env's root. On the real machine: it must be vfat and the partition the loader came
- * from. */
-int boot_open(const Env *env, const char *esp, const BootSlotIds ids[2], Boot **ret, Why *why);
+ * from. disk (borrowed for the life of the Boot; NULL: not known) is the one with the slots. */
+int boot_open(const Env *env, BootLoader loader, const char *esp, Disk *disk, const BootSlotIds ids[2],
+              Boot **ret, Why *why);
 Boot *boot_free(Boot *b);
 void boot_freep(Boot **b);

@@ -70,6 +70,9 @@ static int place_of(SdBoot *b, BootKind kind, char **ret)
         case BOOT_SHIM:
                 path = sd_loader_dir(b->target, running_os_index(b));
                 break;
+        case BOOT_KERNEL: /* gptprio.c */
+                path = strdup(FLATCAR_DIR);
+                break;
         default:
                 return -EINVAL;
         }

@@ -223,15 +223,10 @@ static int check_partition(SdBoot *b, Why *why)
         return fail_hint(why, -ENXIO, "mount that partition there");
 }
 
-int boot_open(const Env *env, const char *esp, const BootSlotIds ids[2], Boot **ret, Why *why)
+int sd_open(SdBoot *b, const Env *env, const char *esp, const BootSlotIds ids[2], Why *why)
 {
-        _cleanup_(boot_freep) Boot *boot = NULL;
-        SdBoot *b = calloc(1, sizeof(*b));
         int r;
 
-        if (!b)
-                return -ENOMEM;
-        boot = &b->boot;
         b->boot.ops = &sdboot_ops;
         b->env = env;
         b->esp = (Esp){ .fd = -1 };
@@ -248,11 +243,7 @@ int boot_open(const Env *env, const char *esp, const BootSlotIds ids[2], Boot **
         r = efivars_open(env, &b->vars);
         if (r < 0 && r != -ENOENT)
                 return fail_errno(why, r, WHY_HOST, "EFI variables");
-        r = check_partition(b, why);
-        if (r < 0)
-                return r;
-        *ret = TAKE(boot);
-        return 0;
+        return check_partition(b, why);
 }
 
 Boot *boot_free(Boot *boot)

@@ -29,6 +29,7 @@
 
 #define GYBE_DIR      "EFI/gybe"
 #define TEMPLATES_DIR "acl/uki-addons"
+#define FLATCAR_DIR   "flatcar"
 #define FALLBACK_DIR  "EFI/BOOT"
 
 /* Free places, in a row, that the names of one update need at most in the folders that firmware and loader list (esproom.c). In
@@ -65,6 +66,9 @@ static inline SdBoot *sd(Boot *b)
 {
         return (SdBoot *) b;
 }
+
+/* b is all zeroes; what it holds is freed by boot_free(), also after a failure. */
+int sd_open(SdBoot *b, const Env *env, const char *esp, const BootSlotIds ids[2], Why *why);
 
 /* --- view --- */
 

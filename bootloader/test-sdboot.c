@@ -206,7 +206,7 @@ static void host_open(Host *h)
         set_option(h, "Boot0001", "\\EFI\\BOOT\\" LOADER);
         set_var(h, EFI_GLOBAL, "BootCurrent", current, 2, 6);
         set_order(h, 0, 1);
-        assert(boot_open(&h->env, "/boot", ids, &h->boot, &why) == 0);
+        assert(boot_open(&h->env, BOOT_LOADER_SDBOOT, "/boot", NULL, ids, &h->boot, &why) == 0);
         (void) snprintf(h->kept, sizeof(h->kept), "%s", FACTORY);
 }
 
@@ -227,7 +227,7 @@ static void reopen(Host *h)
         Why why = { 0 };
 
         boot_freep(&h->boot);
-        assert(boot_open(&h->env, "/boot", ids, &h->boot, &why) == 0);
+        assert(boot_open(&h->env, BOOT_LOADER_SDBOOT, "/boot", NULL, ids, &h->boot, &why) == 0);
 }
 
 /* --- the promises --- */

@@ -266,6 +266,19 @@ void pe_summary_move(PeSummary *dst, PeSummary *src)
         *src = (PeSummary){ 0 };
 }
 
+static int read_embedded(Pe *pe, char ret[65])
+{
+        uint64_t at = pe->machine == 0xaa64 ? KERNEL_ROOTHASH_AARCH64 : KERNEL_ROOTHASH_X86_64;
+        char text[65] = "";
+        int r = pe->size < at + 64 ? 0 : pe->read(pe->ctx, at, text, 64);
+
+        if (r < 0)
+                return r;
+        if (hex_normalize(text, 64, ret) < 0)
+                ret[0] = 0;
+        return 0;
+}
+
 static int summarize(Pe *pe, bool digest, PeSummary *ret)
 {
         _cleanup_(pe_summary_done) PeSummary sum = { 0 };
@@ -281,6 +294,9 @@ static int summarize(Pe *pe, bool digest, PeSummary *ret)
         if (r < 0)
                 return fail_errno(pe->why, r, WHY_HOST, "cannot read %s", pe->what);
         sum.machine = pe->machine;
+        r = read_embedded(pe, sum.embedded_roothash);
+        if (r < 0)
+                return fail_errno(pe->why, r, WHY_HOST, "cannot read %s", pe->what);
         *ret = sum;
         sum = (PeSummary){ 0 };
         return 0;

@@ -7,10 +7,13 @@
 
 #include "base/why.h"
 
-#define UKI_CMDLINE_MAX    (64u * 1024u) /* the kernel takes 2 to 4 KiB */
-#define UKI_TEXT_MAX       (64u * 1024u) /* .osrel, .sbat: under 2 KiB everywhere */
-#define UKI_SECTIONS_MAX   96u           /* the Windows loader's limit; ukify makes about 15 */
-#define UKI_SIGNATURES_MAX 8u
+#define UKI_CMDLINE_MAX  (64u * 1024u) /* the kernel takes 2 to 4 KiB */
+#define UKI_TEXT_MAX     (64u * 1024u) /* .osrel, .sbat: under 2 KiB everywhere */
+#define UKI_SECTIONS_MAX 96u           /* the Windows loader's limit; ukify makes about 15 */
+/* Where Flatcar's build writes the root hash of /usr into a kernel (64 hex digits), and its GRUB looks for it. */
+#define KERNEL_ROOTHASH_X86_64  64u
+#define KERNEL_ROOTHASH_AARCH64 512u
+#define UKI_SIGNATURES_MAX      8u
 #define UKI_CERTIFICATES_MAX                                                                                 \
         (256u * 1024u) /* certificate table; one signature with its chain has 2 to 5 KiB */
 
@@ -20,7 +23,8 @@ typedef struct PeSummary {
         char *cmdline; /* trailing NUL and white space trimmed; NULL when there is no section */
         char *osrel, *uname, *sbat, *sdmagic;
         char *profile_cmdlines; /* multi-profile UKIs: the .cmdline of all profiles, joined by blanks; NULL when none */
-        uint16_t machine;      /* 0x8664, 0xaa64 */
+        uint16_t machine;           /* 0x8664, 0xaa64 */
+        char embedded_roothash[65]; /* of a kernel of Flatcar; "" there is none there */
         bool has_authenticode; /* the headers allow the digest below; a file without it can carry no signature */
         uint8_t authenticode_sha256[32];
         Bytes signatures[UKI_SIGNATURES_MAX]; /* PKCS#7 DER blobs of the certificate table */

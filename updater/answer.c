@@ -104,7 +104,7 @@ static Json *offer_json(const Release *rel)
                 json_set_time(o, "issued", rel->issued);
         json_set_str(o, "roothash", rel->usr.roothash);
         for (size_t i = 0; i < rel->n_boot; i++)
-                if (rel->boot[i].kind == BOOT_UKI)
+                if (boot_kind_starts(rel->boot[i].kind))
                         json_set_str(o, "ukiSha256", rel->boot[i].sha256);
         return o;
 }

@@ -314,6 +314,20 @@ static int take_places(const Json *root, Config *c, Why *why)
         return r < 0 ? r : take_str(version, "key", "version.key", "VERSION_ID", &c->version_key, why);
 }
 
+static int take_boot_loader(const Json *root, Config *c, Why *why)
+{
+        _cleanup_(free_charp) char *name = NULL;
+        int r = take_str(root, "bootloader", "bootloader", "auto", &name, why);
+
+        if (r < 0)
+                return r;
+        if (boot_loader_from_name(name) < 0)
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config",
+                            "gybe.json: bootloader is \"%s\"; it must be auto, sdboot or gptprio", name);
+        c->boot_loader = boot_loader_from_name(name);
+        return 0;
+}
+
 static int take_health(const Json *root, Config *c, Why *why)
 {
         int r = health_config_parse(json_get(root, "health"), &c->health, why);
@@ -338,10 +352,12 @@ static int take_report(const Json *root, Config *c, Why *why)
 static int take_all(const Json *root, Config *c, Why *why)
 {
         const int results[] = {
-                take_names(root, c, why),      take_places(root, c, why), take_disk(root, &c->slots, why),
-                take_source(root, c, why),     take_trust(root, c, why),  take_http(root, &c->http, why),
-                take_image(root, c, why),      take_health(root, c, why), take_report(root, c, why),
-                take_oci(root, &c->http, why),
+                take_names(root, c, why),        take_places(root, c, why),
+                take_disk(root, &c->slots, why), take_source(root, c, why),
+                take_trust(root, c, why),        take_http(root, &c->http, why),
+                take_image(root, c, why),        take_health(root, c, why),
+                take_report(root, c, why),       take_oci(root, &c->http, why),
+                take_boot_loader(root, c, why),
         };
 
         /* The token is for the configured source and for nobody an operator may name on a command line. */

@@ -5,6 +5,7 @@
  * merged by field into one Config. formats.md section 5. Policy drop-ins are read by policy_load(). */
 
 #include "base/env.h"
+#include "bootloader/bootloader.h"
 #include "disk/disk.h"
 #include "fetch/fetch.h"
 #include "health/health.h"
@@ -26,10 +27,11 @@ typedef enum TrustRequire {
 typedef struct Config {
         char *product;
         char *channel;
-        char *esp;          /* path of the mounted ESP inside the root, default /boot */
-        char *version_path; /* where the running OS says its version ... */
-        char *version_key;  /* ... and under which key */
-        SlotConfig slots;   /* disk.layout */
+        char *esp;              /* path of the mounted ESP inside the root, default /boot */
+        char *version_path;     /* where the running OS says its version ... */
+        char *version_key;      /* ... and under which key */
+        BootLoader boot_loader; /* bootloader, default auto */
+        SlotConfig slots;       /* disk.layout */
         SourceType source;
         char *source_url;
         uint64_t source_interval; /* seconds between two questions of the agent, default an hour */

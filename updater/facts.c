@@ -152,7 +152,7 @@ static int read_boot(Host *h)
 
         for (SlotId s = 0; h->has_layout && s < _SLOT_MAX; s++)
                 slot_ids(&h->layout.slot[s], &ids[s]);
-        r = boot_open(h->env, h->config.esp, ids, &h->boot, &h->boot_why);
+        r = boot_open(h->env, h->config.boot_loader, h->config.esp, h->disk, ids, &h->boot, &h->boot_why);
         if (r >= 0)
                 r = host_refresh_boot(h, &h->boot_why);
         return r == -ENOMEM ? r : 0;

@@ -69,7 +69,7 @@ int update_check_chain(Update *u, const ChainFile *files, size_t n, Why *why)
 static bool takes_part(const BootFile *f)
 {
         /* A carried addon that firmware refuses is ignored today and will be tomorrow: no reason to refuse the update. */
-        return !f->carried && (f->kind == BOOT_UKI || f->kind == BOOT_ADDON);
+        return !f->carried && (boot_kind_starts(f->kind) || f->kind == BOOT_ADDON);
 }
 
 static int read_staged(Update *u, const BootPlan *plan, PeSummary *pes, ChainFile *files, size_t *n, Why *why)
@@ -86,7 +86,7 @@ static int read_staged(Update *u, const BootPlan *plan, PeSummary *pes, ChainFil
                 r = fd < 0 ? fd : pe_parse_fd(fd, what, WHY_TRUST, &pes[*n], why);
                 if (r < 0)
                         return r;
-                files[*n] = (ChainFile){ .what = what, .is_uki = f->kind == BOOT_UKI, .pe = &pes[*n] };
+                files[*n] = (ChainFile){ .what = what, .is_uki = boot_kind_starts(f->kind), .pe = &pes[*n] };
                 (*n)++;
         }
         return 0;

@@ -21,6 +21,12 @@ static bool is_uki_path(const char *path)
                str_ends_fold(path, ".efi");
 }
 
+/* Flatcar's image has one kernel, for whichever slot: its own slot is a. */
+static bool is_kernel_path(const char *path)
+{
+        return str_fold_cmp(path, "flatcar/vmlinuz-a") == 0 || str_fold_cmp(path, "flatcar/vmlinuz-b") == 0;
+}
+
 static bool is_target_template(const Stage *s, const char *path)
 {
         _cleanup_(free_charp) char *slot = str_printf("acl/uki-addons/slot-%s.addon.efi",
@@ -100,7 +106,7 @@ static int take_file(Stage *s, size_t at, BootKind kind, const char *expect_sha2
                             "%s: its SHA-256 is %.16s..., the release file says %.16s...",
                             s->esp.files[at].path, f->sha256, expect_sha256);
         s->n_files++;
-        f->is_pe = kind == BOOT_UKI || kind == BOOT_ADDON || kind == BOOT_ADDON_TEMPLATE;
+        f->is_pe = boot_kind_starts(kind) || kind == BOOT_ADDON || kind == BOOT_ADDON_TEMPLATE;
         if (!f->is_pe)
                 return 0;
         r = fetch_esp_pe(s->u->fetch, &s->esp, at, &f->pe, why);
@@ -112,6 +118,8 @@ static BootKind kind_of_path(const char *path)
 {
         if (is_uki_path(path))
                 return BOOT_UKI;
+        if (is_kernel_path(path))
+                return BOOT_KERNEL;
         if (strlen(path) > 10 && strcasestr(path, ".efi.extra.d/"))
                 return str_ends_fold(path, ".addon.efi") ? BOOT_ADDON
                        : str_ends_fold(path, ".cred")    ? BOOT_CRED
@@ -159,7 +167,7 @@ static int take_listed_files(Stage *s, Why *why)
 
                 for (size_t k = 0; k < rel->n_boot; k++)
                         listed |= str_fold_cmp(path, rel->boot[k].path) == 0;
-                if (!listed && (is_uki_path(path) || is_target_template(s, path)))
+                if (!listed && (is_uki_path(path) || is_kernel_path(path) || is_target_template(s, path)))
                         return fail(why, -EBADMSG, WHY_TRUST, "unlisted-file",
                                     "%s: in the image's ESP but not in the release file", path);
         }
@@ -180,7 +188,7 @@ static int take_listed_files(Stage *s, Why *why)
 const StageFile *stage_uki(const Stage *s)
 {
         for (size_t i = 0; i < s->n_files; i++)
-                if (s->files[i].kind == BOOT_UKI)
+                if (boot_kind_starts(s->files[i].kind))
                         return &s->files[i];
         return NULL;
 }
@@ -203,10 +211,10 @@ int stage_read_esp(Stage *s, Why *why)
         if (r < 0)
                 return r;
         for (size_t i = 0; i < s->n_files; i++)
-                ukis += s->files[i].kind == BOOT_UKI;
+                ukis += boot_kind_starts(s->files[i].kind);
         if (ukis != 1)
                 return fail(why, -EINVAL, s->kind, ukis == 0 ? "no-uki" : "two-ukis",
-                            "ESP image: %u UKIs in EFI/Linux, exactly one is needed", ukis);
+                            "ESP image: %u UKIs (or kernels of Flatcar), exactly one is needed", ukis);
         return 0;
 }
 
@@ -221,7 +229,9 @@ int stage_check_chain(Stage *s, Why *why)
                 const char *path = s->esp.files[f->at].path;
 
                 if (f->is_pe && (f->kind != BOOT_ADDON_TEMPLATE || is_target_template(s, path)))
-                        files[n++] = (ChainFile){ .what = path, .is_uki = f->kind == BOOT_UKI, .pe = &f->pe };
+                        files[n++] = (ChainFile){ .what = path,
+                                                  .is_uki = boot_kind_starts(f->kind),
+                                                  .pe = &f->pe };
         }
         return update_check_chain(s->u, files, n, why);
 }
@@ -237,6 +247,7 @@ int stage_plan_boot(Stage *s, Why *why)
                         .size = s->esp.files[s->files[i].at].size,
                         .sha256 = s->files[i].sha256,
                         .cmdline = s->files[i].pe.cmdline,
+                        .roothash = s->files[i].pe.embedded_roothash,
                 };
         return s->u->host.boot->ops->plan(s->u->host.boot, (int) s->target, s->cosi.usr->roothash,
                                           s->cosi.usr->inline_verity, files, s->n_files, &s->plan, why);

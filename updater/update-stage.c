@@ -47,7 +47,7 @@ static int check_needed(Stage *s, Why *why)
         const char *uki = NULL;
 
         for (size_t i = 0; i < u->release.n_boot; i++)
-                if (u->release.boot[i].kind == BOOT_UKI)
+                if (boot_kind_starts(u->release.boot[i].kind))
                         uki = u->release.boot[i].sha256;
         if (streq(u->release.usr.roothash, u->host.running.roothash))
                 return fail(why, -ENODATA, WHY_NOTHING, "running", "%s: this is what runs",
@@ -67,7 +67,7 @@ static int check_spare(Stage *s, Why *why)
                 .data_size = s->u->release.usr.data_size,
                 .hash_size = s->u->release.usr.hash_size,
                 .sig_size = s->signature.size,
-                .inline_hash = s->cosi.usr->inline_verity,
+                .inline_hash = s->cosi.usr->inline_verity || s->u->host.boot->ops->inline_tree,
         };
 
         return slot_check_spare(s->u->host.disk, &s->u->host.layout, &s->u->host.running, s->target, &need,

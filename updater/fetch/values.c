@@ -431,7 +431,7 @@ enum {
 };
 
 /* What does not cross is silently lost on the other side: a new field belongs into both functions below. */
-_Static_assert(sizeof(PeSummary) == 8 + 6 * sizeof(char *) + 40 + UKI_SIGNATURES_MAX * sizeof(Bytes) + 8,
+_Static_assert(sizeof(PeSummary) == 8 + 6 * sizeof(char *) + 104 + UKI_SIGNATURES_MAX * sizeof(Bytes) + 8,
                "PeSummary has changed");
 
 void value_put_pe(WirePack *p, const PeSummary *s)
@@ -441,6 +441,7 @@ void value_put_pe(WirePack *p, const PeSummary *s)
                                 (s->has_osrel ? PE_OSREL : 0u) |
                                 (s->has_authenticode ? PE_AUTHENTICODE : 0u));
         wire_put_u32(p, s->machine);
+        wire_put_str(p, s->embedded_roothash);
         wire_put_bytes(p, s->authenticode_sha256, sizeof(s->authenticode_sha256));
         wire_put_str(p, s->cmdline);
         wire_put_str(p, s->osrel);
@@ -467,6 +468,7 @@ int value_get_pe(WireUnpack *u, PeSummary *ret)
         s.has_osrel = flags & PE_OSREL;
         s.has_authenticode = flags & PE_AUTHENTICODE;
         s.machine = (uint16_t) wire_get_u32(u);
+        wire_get_text(u, s.embedded_roothash, sizeof(s.embedded_roothash));
         wire_get_bytes(u, sizeof(s.authenticode_sha256), &digest);
         wire_get_raw(u, UKI_CMDLINE_MAX, &s.cmdline);
         wire_get_raw(u, UKI_TEXT_MAX, &s.osrel);

@@ -63,6 +63,8 @@ BootKind boot_kind_of_path(const char *path, bool shim)
 
         if (rest)
                 return kind_below_linux(rest);
+        if (one_of(path, "flatcar/vmlinuz-a", "flatcar/vmlinuz-b"))
+                return BOOT_KERNEL;
         rest = skip_fold(path, "acl/uki-addons/");
         if (rest)
                 return !strchr(rest, '/') && str_ends_fold(rest, ".addon.efi") ? BOOT_ADDON_TEMPLATE
@@ -74,7 +76,7 @@ BootKind boot_kind_of_path(const char *path, bool shim)
 
 bool boot_kind_is_pe(BootKind kind)
 {
-        return kind == BOOT_UKI || kind == BOOT_ADDON || kind == BOOT_ADDON_TEMPLATE;
+        return boot_kind_starts(kind) || kind == BOOT_ADDON || kind == BOOT_ADDON_TEMPLATE;
 }
 
 int boot_list_add(BootList *list, const char *path, BootKind kind, uint64_t size, const char sha256[65],
@@ -260,11 +262,11 @@ static int find_uki(BootList *list, const BootListFacts *facts, Why *why)
 {
         list->uki = NULL;
         for (size_t i = 0; i < list->n_files; i++) {
-                if (list->files[i].kind != BOOT_UKI)
+                if (!boot_kind_starts(list->files[i].kind))
                         continue;
                 if (list->uki)
                         return fail(why, -EINVAL, facts->kind, "two-ukis",
-                                    "two UKIs: %s and %s; hosts take exactly one", list->uki->path,
+                                    "two UKIs or kernels: %s and %s; hosts take exactly one", list->uki->path,
                                     list->files[i].path);
                 list->uki = &list->files[i];
         }
@@ -272,10 +274,26 @@ static int find_uki(BootList *list, const BootListFacts *facts, Why *why)
                 return fail_hint(why,
                                  fail(why, -EINVAL, facts->kind, "no-uki", "no UKI in EFI/Linux of the ESP"),
                                  "give one with --uki, or an ESP that has one");
+        if (list->uki->kind == BOOT_KERNEL)
+                return 0;
         if (!list->uki->pe.has_linux || !list->uki->pe.has_osrel)
                 return refuse(facts, why, list->uki,
                               "a UKI without .linux or .osrel; the boot loader would not list it");
         return 0;
+}
+
+/* Flatcar's kernel is for both slots, and GRUB takes the root hash out of it. */
+static int check_kernel(const BootList *list, const BootListFacts *facts, Why *why)
+{
+        const char *its = list->uki->pe.embedded_roothash;
+
+        if (streq(its, facts->roothash))
+                return 0;
+        return fail_hint(why,
+                         fail(why, -EINVAL, facts->kind, "kernel-roothash",
+                              "%s: the root hash in it is %.16s..., this /usr has %.16s...", list->uki->path,
+                              its[0] ? its : "(none)", facts->roothash),
+                         "write the root hash into the kernel, as Flatcar's build does, before it is signed");
 }
 
 int boot_list_check(BootList *list, const BootListFacts *facts, char ***warnings, Why *why)
@@ -285,6 +303,8 @@ int boot_list_check(BootList *list, const BootListFacts *facts, char ***warnings
 
         if (r >= 0)
                 r = check_machine(list, facts, why);
+        if (r >= 0 && list->uki->kind == BOOT_KERNEL)
+                return check_kernel(list, facts, why);
         for (size_t i = 0; r >= 0 && i < list->n_files; i++)
                 if (boot_kind_is_pe(list->files[i].kind))
                         r = check_file(&list->files[i], facts, templates, warnings, why);

@@ -18,7 +18,7 @@ typedef struct BootListFile {
 typedef struct BootList {
         BootListFile *files;
         size_t n_files;
-        const BootListFile *uki; /* into files, set by boot_list_check() */
+        const BootListFile *uki; /* or Flatcar's kernel; into files, set by boot_list_check() */
 } BootList;
 
 void boot_list_done(BootList *list);
@@ -42,7 +42,7 @@ typedef struct BootListFacts {
 
 /* By name or by verity arguments. */
 bool boot_file_is_slot_addon(const BootListFile *file);
-/* Exactly one UKI with .linux and .osrel; one machine type; slot addons name this root hash and their own
+/* Exactly one UKI with .linux and .osrel (or one kernel of Flatcar that has this root hash in it); one machine type; slot addons name this root hash and their own
  * slot's partitions; verity arguments nowhere else. Adds a sentence to warnings for what hosts accept but
  * engineers rarely mean. */
 int boot_list_check(BootList *list, const BootListFacts *facts, char ***warnings, Why *why);

@@ -138,7 +138,7 @@ int build_format_metadata(Build *b, const Cosi *cosi, char **ret, Why *why)
         _cleanup_(free_charp) char *kernel = kernel_of(b->boot.uki), *text = NULL;
         _cleanup_(free_charp) char *path =
                 str_printf("%s/%s", streq(esp_mount, "/") ? "" : esp_mount, b->boot.uki->path);
-        MetadataBoot boot = { path, kernel, b->boot.uki->pe.cmdline ?: "" };
+        MetadataBoot boot = { b->boot.uki->kind == BOOT_KERNEL, path, kernel, b->boot.uki->pe.cmdline ?: "" };
         uint8_t id[16];
         char id_text[37] = "";
         int r;

@@ -58,8 +58,14 @@ static Json *filesystem_json(const CosiFilesystem *fs)
 
 static Json *bootloader_json(const MetadataBoot *boot)
 {
-        Json *loader = json_new_object(), *entry = json_new_object(), *entries = json_new_array();
+        Json *loader = json_new_object(), *entry, *entries;
 
+        if (boot->grub) {
+                json_set_str(loader, "type", "grub");
+                return loader;
+        }
+        entry = json_new_object();
+        entries = json_new_array();
         json_set_str(entry, "type", "uki-standalone");
         json_set_str(entry, "path", boot->path);
         json_set_str(entry, "cmdline", boot->cmdline);

@@ -6,6 +6,7 @@
 #include "image/cosi.h"
 
 typedef struct MetadataBoot {
+        bool grub; /* Flatcar's: there is nothing more to say of it */
         const char *path, *kernel,
                 *cmdline; /* of the UKI: "/boot/EFI/Linux/vmlinuz-6.6.efi", its .uname, its .cmdline */
 } MetadataBoot;

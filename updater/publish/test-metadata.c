@@ -28,7 +28,7 @@ int main(void)
                       .n_regions = 4,
                       .filesystems = fs,
                       .n_filesystems = 2 };
-        MetadataBoot boot = { "/boot/EFI/Linux/vmlinuz-1.efi", "1", "quiet \"two words\"" };
+        MetadataBoot boot = { false, "/boot/EFI/Linux/vmlinuz-1.efi", "1", "quiet \"two words\"" };
         _cleanup_(free_charp) char *text = NULL;
         _cleanup_(cosi_done) Cosi back = { 0 };
         _cleanup_(json_unrefp) Json *doc = NULL;

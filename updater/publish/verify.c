@@ -186,7 +186,7 @@ static int check_listed(Verification *c, Why *why)
         for (size_t i = 0; i < c->view.boot.n_files; i++) {
                 const BootListFile *file = &c->view.boot.files[i];
 
-                bool needed = file->kind == BOOT_UKI ||
+                bool needed = boot_kind_starts(file->kind) ||
                               (file->kind == BOOT_ADDON_TEMPLATE && boot_file_is_slot_addon(file));
 
                 if (needed && !is_listed(r, file->path))

@@ -18,8 +18,9 @@
 #define COSI_SIZE_MAX (UINT64_C(1) << 47) /* both images uncompressed */
 
 static const char *const kind_names[_BOOT_KIND_MAX] = {
-        [BOOT_UKI] = "uki",   [BOOT_ADDON] = "addon",   [BOOT_ADDON_TEMPLATE] = "addon-template",
-        [BOOT_CRED] = "cred", [BOOT_LOADER] = "loader", [BOOT_SHIM] = "shim",
+        [BOOT_UKI] = "uki",       [BOOT_ADDON] = "addon",   [BOOT_ADDON_TEMPLATE] = "addon-template",
+        [BOOT_CRED] = "cred",     [BOOT_LOADER] = "loader", [BOOT_SHIM] = "shim",
+        [BOOT_KERNEL] = "kernel",
 };
 
 /* Fields this version knows; a release may declare that a reader must know one. Inner ones are named with their object. */
@@ -308,7 +309,7 @@ static int read_boot(const Doc *d, Release *r)
                         free(f.path);
                         return e;
                 }
-                ukis += f.kind == BOOT_UKI;
+                ukis += boot_kind_starts(f.kind);
                 r->boot[r->n_boot++] = f;
         }
         return ukis == 1 ? 0 : doc_fail(d, "boot", "lists %u UKIs, exactly one is needed", ukis);

@@ -156,10 +156,16 @@ typedef enum BootKind {
         BOOT_CRED,
         BOOT_LOADER,
         BOOT_SHIM,
+        BOOT_KERNEL, /* flatcar/vmlinuz-a: one for both slots, with the root hash of /usr in it; instead of a UKI */
         _BOOT_KIND_MAX,
         _BOOT_KIND_INVALID = -22,
 } BootKind;
 
+/* What a boot loader starts: of these an image has exactly one. */
+static inline bool boot_kind_starts(BootKind kind)
+{
+        return kind == BOOT_UKI || kind == BOOT_KERNEL;
+}
 const char *boot_kind_name(BootKind kind);
 BootKind boot_kind_from_name(const char *name);
 
