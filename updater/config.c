@@ -19,6 +19,7 @@ void config_done(Config *c)
         free(c->esp);
         free(c->version_path);
         free(c->version_key);
+        free(c->source_type);
         free(c->source_url);
         free(c->report_url);
         free(c->report_bearer_file);
@@ -211,6 +212,7 @@ static int take_source(const Json *root, Config *c, Why *why)
         if (c->source != SOURCE_NONE && !c->source_url)
                 return fail(why, -EINVAL, WHY_USAGE, "bad-config",
                             "gybe.json: source.type is \"%s\" but source.url is missing", type);
+        c->source_type = TAKE(type);
         return 0;
 }
 

@@ -33,8 +33,8 @@ typedef struct Config {
         BootLoader boot_loader; /* bootloader, default auto */
         SlotConfig slots;       /* disk.layout */
         SourceType source;
-        char *source_url;
-        uint64_t source_interval; /* seconds between two questions of the agent, default an hour */
+        char *source_type, *source_url; /* the type as it is written, "none" */
+        uint64_t source_interval;       /* seconds between two questions of the agent, default an hour */
         unsigned
                 require; /* TrustRequire bits; TRUST_SECUREBOOT is added when the machine booted with it on */
         bool require_configured; /* trust.require was set: then nothing is added */

@@ -298,7 +298,7 @@ static void add_way_back(Json *j, const Host *h)
 Json *status_json(const Host *h)
 {
         Why memory;
-        Json *j = json_new_object(), *slots = json_new_object(), *problems = json_new_array();
+        Json *j = json_new_object(), *slots = json_new_object(), *problems = json_new_array(), *source;
 
         json_set_str(j, "schema", "gybe.status/1");
         json_set_str(j, "product", h->config.product);
@@ -324,6 +324,9 @@ Json *status_json(const Host *h)
         json_set(j, "outbox", status_outbox_json(h));
         json_set(j, "failure", failure_json(&h->journal));
         json_set(j, "health", verdict_json(h));
+        source = json_new_object();
+        json_set_str(source, "type", h->config.source_type);
+        json_set(j, "source", source);
         json_set_u64(j, "highWaterSerial", h->trust.high_water_serial);
         json_set(j, "next", next_json(h));
         add_way_back(j, h);
