@@ -33,6 +33,8 @@ typedef struct Answer {
 /* Sends a request and reads until DONE, whose values *ret_done then points to. p is emptied. */
 int client_ask(Fetch *f, WireType type, WirePack *p, const int *fds, size_t n_fds, Answer *a,
                WireUnpack *ret_done, Why *why);
+/* An unlinked file on the disk, for the child to write. */
+int client_scratch(const Env *env, Why *why);
 /* DONE has no more values than were taken out. */
 int client_expect_end(Fetch *f, WireUnpack *done, Why *why);
 /* The other side did what it must not: the conversation is over. Always negative. */

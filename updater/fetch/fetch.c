@@ -405,7 +405,7 @@ static int scratch_in(int dir_fd)
 
 /* An unlinked file on the disk, not in memory: an ESP has hundreds of megabytes. Release tools run as anybody
  * and have no state folder; they get one in /var/tmp. */
-static int open_scratch(const Env *env, Why *why)
+int client_scratch(const Env *env, Why *why)
 {
         _cleanup_(close_fdp) int dir_fd = env_make_dir(env, STATE_DIR, 0700);
         int fd = dir_fd < 0 ? dir_fd : scratch_in(dir_fd);
@@ -428,7 +428,7 @@ int fetch_esp_open(Fetch *f, const CosiImage *image, unsigned window_log_max, Wh
         WireUnpack done, u;
         int r;
 
-        fd = open_scratch(f->env, why);
+        fd = client_scratch(f->env, why);
         if (fd < 0)
                 return fd;
         put_member(&p, image, window_log_max, kind);

@@ -157,6 +157,37 @@ typedef struct FetchExtent {
 int fetch_blocks_extents(Fetch *f, const CosiImage *image, const BlockRange *ranges, size_t n,
                          FetchExtent **ret, size_t *ret_n, Why *why);
 
+/* --- an OSTree repository: what is new in it, made from what is here --- */
+
+/* The files that run here, as OSTree's objects. */
+typedef struct FetchObjects {
+        /* A descriptor of the content of the file object with this name, to be closed by the caller; -1: not here. */
+        int (*open)(void *ctx, const uint8_t id[32]);
+        /* The names of all objects, 32 bytes each; borrowed. */
+        int (*list)(void *ctx, const uint8_t **ret, size_t *ret_n, Why *why);
+        void *ctx;
+} FetchObjects;
+
+typedef struct FetchRebuilt {
+        int fd; /* an unlinked file of whole blocks: contents one behind another, each padded with zeroes */
+        uint32_t n_blocks;
+        bool is_delta;  /* made by a static delta; else from whole objects */
+        Why incomplete; /* why it is not everything; WHY_NONE: it is */
+} FetchRebuilt;
+
+#define FETCH_REBUILT_NULL                                                                                   \
+        (FetchRebuilt)                                                                                       \
+        {                                                                                                    \
+                .fd = -1                                                                                     \
+        }
+
+/* to: the release's root hash; from: the running one; limit: bytes of the image, more is never made. Whatever goes wrong with
+ * the repository only makes fewer blocks: negative is nothing but a process that misbehaved or was stopped. Nobody believes the
+ * blocks: they are looked up by their hashes. */
+int fetch_rebuild(Fetch *f, const char *url, const char *to, const char *from, uint64_t limit,
+                  const FetchObjects *here, FetchRebuilt *ret, Why *why);
+void fetch_rebuilt_done(FetchRebuilt *r);
+
 /* The ESP image: decompressed by the child into the scratch file, then read as FAT. */
 typedef struct FetchEspFile {
         char *path; /* as on the FAT */

@@ -2,6 +2,7 @@
 
 #include "fetch/local.h"
 #include "source/oci.h"
+#include "source/ostree.h"
 #include "base/fd.h"
 #include "base/str.h"
 
@@ -55,13 +56,13 @@ int local_path(const char *url, char **ret, Why *why)
                         rest += strncasecmp(rest, "//localhost/", 12) == 0 ? 11 : 2;
                 r = percent_decode(rest, ret);
         } else if (scheme > 0 && strncmp(rest, "//", 2) == 0) {
-                if (url_is_oci(url))
+                if (url_is_oci(url) || url_is_ostree(url))
                         return 0;
                 if ((scheme == 4 && strncasecmp(url, "http", 4) == 0) ||
                     (scheme == 5 && strncasecmp(url, "https", 5) == 0))
                         return 0;
                 return fail(why, -EPROTONOSUPPORT, WHY_USAGE, "unknown-scheme",
-                            "%.*s://: not one of http://, https://, oci:// and file://",
+                            "%.*s://: not one of http://, https://, oci://, ostree:// and file://",
                             (int) MIN(scheme, 32u), url);
         } else {
                 *ret = strdup(url);

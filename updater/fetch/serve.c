@@ -8,6 +8,7 @@
 #include "fetch/container.h"
 #include "fetch/esp-image.h"
 #include "fetch/exchange.h"
+#include "fetch/ostree.h"
 #include "fetch/pieces.h"
 #include "fetch/download.h"
 #include "fetch/oci.h"
@@ -37,6 +38,7 @@ typedef struct Server {
         Container *container;
         Pieces *pieces; /* of container */
         EspImage *esp;
+        OstreePull *pull;
 } Server;
 
 static void server_done(Server *s)
@@ -292,10 +294,20 @@ static int read_small_file(Server *s, const Location *l, size_t max, Bytes *ret,
         return 0;
 }
 
+static int read_from_ostree(Server *s, const char *url, Bytes *ret, Why *why)
+{
+        _cleanup_(ostree_url_done) OstreeUrl u = { 0 };
+        int r = ostree_url_parse(url, &u, why);
+
+        return r < 0 ? r : ostree_release(s->http, &u, ret, why);
+}
+
 static int read_signed(Server *s, const Location *l, Bytes *ret, Why *why)
 {
         if (l->fd >= 0)
                 return read_small_file(s, l, ENVELOPE_MAX, ret, why);
+        if (url_is_ostree(l->name))
+                return read_from_ostree(s, l->name, ret, why);
         return url_is_oci(l->name) ? oci_read_envelope(s->oci, l->name, ret, why)
                                    : download_get(s->http, l->name, ENVELOPE_MAX, WHY_TRUST, ret, why);
 }
@@ -614,17 +626,86 @@ static int on_esp_pe(Server *s, Request *q, Why *why)
         return send_pack(s, &p, why);
 }
 
+/* --- an OSTree repository --- */
+
+static int on_rebuild(Server *s, Request *q, Why *why)
+{
+        _cleanup_(free_charp) char *url = NULL, *to = NULL, *from = NULL;
+        _cleanup_(ostree_url_done) OstreeUrl u = { 0 };
+        OstreePullOptions o = { 0 };
+        int r;
+
+        wire_get_raw(&q->in, WIRE_STRING_MAX, &url);
+        wire_get_raw(&q->in, 2 * SHA256_SIZE, &to);
+        wire_get_raw(&q->in, 2 * SHA256_SIZE, &from);
+        o.limit = wire_get_u64(&q->in);
+        if (!url || !to || !from || !wire_get_end(&q->in))
+                return malformed(why);
+        s->pull = ostree_pull_free(s->pull);
+        r = ostree_url_parse(url, &u, why);
+        if (r < 0)
+                return r;
+        (void) snprintf(o.to, sizeof(o.to), "%s", to);
+        (void) snprintf(o.from, sizeof(o.from), "%s", from);
+        o.rebuilt_fd = wire_record_take_fd(q->record, 0);
+        o.part_fd = wire_record_take_fd(q->record, 1);
+        r = ostree_pull_new(s->http, &u, &o, &s->pull, why);
+        if (r < 0)
+                return r;
+        wire_put_u32(q->done, ostree_pull_is_delta(s->pull));
+        return 0;
+}
+
+static int on_rebuild_list(Server *s, Request *q, Why *why)
+{
+        _cleanup_(bytes_done) Bytes ids = BYTES_NULL;
+
+        wire_get_bytes(&q->in, WIRE_RECORD_MAX, &ids);
+        if (!s->pull || !wire_get_end(&q->in))
+                return malformed(why);
+        return ostree_pull_list(s->pull, ids.data, ids.size, why);
+}
+
+static int on_rebuild_next(Server *s, Request *q, Why *why)
+{
+        OstreeWant want = OSTREE_WANT_NOTHING;
+        const uint8_t *id = NULL;
+        int r;
+
+        if (!s->pull || !wire_get_end(&q->in))
+                return malformed(why);
+        ostree_pull_give(s->pull, wire_record_take_fd(q->record, 0));
+        r = ostree_pull_next(s->pull, &want, &id, why);
+        if (r >= 0) {
+                wire_put_u32(q->done, (uint32_t) want);
+                wire_put_bytes(q->done, id, want == OSTREE_WANT_OBJECT ? OSTREE_ID : 0);
+        }
+        if (r < 0 || want == OSTREE_WANT_NOTHING)
+                s->pull = ostree_pull_free(s->pull);
+        return r;
+}
+
 /* --- requests --- */
 
 static int (*const handlers[_WIRE_TYPE_MAX])(Server *, Request *, Why *) = {
-        [WIRE_SETUP] = on_setup,         [WIRE_ENVELOPE] = on_envelope,
-        [WIRE_COSI_OPEN] = on_cosi_open, [WIRE_COSI_FINISH] = on_cosi_finish,
-        [WIRE_MEMBER] = on_member,       [WIRE_SIGNATURE] = on_signature,
-        [WIRE_ESP_OPEN] = on_esp_open,   [WIRE_ESP_READ] = on_esp_read,
-        [WIRE_ESP_PE] = on_esp_pe,       [WIRE_HTTP] = on_http,
-        [WIRE_INDEX] = on_index,         [WIRE_LEAVES] = on_leaves,
-        [WIRE_BLOCKS] = on_blocks,       [WIRE_EXTENTS] = on_extents,
+        [WIRE_SETUP] = on_setup,
+        [WIRE_ENVELOPE] = on_envelope,
+        [WIRE_COSI_OPEN] = on_cosi_open,
+        [WIRE_COSI_FINISH] = on_cosi_finish,
+        [WIRE_MEMBER] = on_member,
+        [WIRE_SIGNATURE] = on_signature,
+        [WIRE_ESP_OPEN] = on_esp_open,
+        [WIRE_ESP_READ] = on_esp_read,
+        [WIRE_ESP_PE] = on_esp_pe,
+        [WIRE_HTTP] = on_http,
+        [WIRE_INDEX] = on_index,
+        [WIRE_LEAVES] = on_leaves,
+        [WIRE_BLOCKS] = on_blocks,
+        [WIRE_EXTENTS] = on_extents,
         [WIRE_OMAHA] = on_omaha,
+        [WIRE_REBUILD] = on_rebuild,
+        [WIRE_REBUILD_LIST] = on_rebuild_list,
+        [WIRE_REBUILD_NEXT] = on_rebuild_next,
 };
 
 static int end_with_failure(Server *s, int r, Why *why)

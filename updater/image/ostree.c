@@ -60,24 +60,6 @@ void ostree_delta_path(const uint8_t from[OSTREE_ID], const uint8_t to[OSTREE_ID
                 (void) snprintf(out, OSTREE_DELTA_PATH_SIZE, "deltas/%.2s/%s/%s", b, b + 2, part);
 }
 
-bool ostree_ref_is_valid(const char *ref)
-{
-        if (!*ref || strlen(ref) > 255)
-                return false;
-        for (const char *p = ref;; p++) {
-                size_t n = strcspn(p, "/");
-
-                if (n == 0 || *p == '.' || *p == '-')
-                        return false;
-                for (size_t i = 0; i < n; i++, p++)
-                        if (!(*p >= 'a' && *p <= 'z') && !(*p >= 'A' && *p <= 'Z') &&
-                            !(*p >= '0' && *p <= '9') && !strchr("-._", *p))
-                                return false;
-                if (!*p)
-                        return true;
-        }
-}
-
 /* --- files --- */
 
 static int frame_header(GVariantBuild *b, Bytes *ret)

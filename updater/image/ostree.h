@@ -33,8 +33,6 @@ void ostree_object_path(const uint8_t id[OSTREE_ID], const char *suffix, char ou
 #define OSTREE_DELTA_PATH_SIZE 128u
 void ostree_delta_path(const uint8_t from[OSTREE_ID], const uint8_t to[OSTREE_ID], const char *part,
                        char out[OSTREE_DELTA_PATH_SIZE]);
-/* "a/b-c/d.e": what libostree allows, without ".." and empty parts. */
-bool ostree_ref_is_valid(const char *ref);
 
 /* --- files --- */
 

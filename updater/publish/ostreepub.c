@@ -9,6 +9,7 @@
 #include "publish/ostree-repo.h"
 #include "publish/ostree-tree.h"
 #include "publish/siblings.h"
+#include "source/ostree.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/str.h"
