@@ -3,7 +3,6 @@
 #include "publish/ostree-tree.h"
 #include "publish/ostree-repo.h"
 #include "base/fd.h"
-#include "base/file.h"
 #include "base/str.h"
 
 #include <errno.h>
@@ -13,8 +12,11 @@
 
 void ostree_tree_done(OstreeTree *t)
 {
+        /* an OS is deeper than the trees that dir_remove() is made for */
+        char *argv[] = { (char *) "/usr/bin/env", (char *) "rm", (char *) "-rf", (char *) "--", t->work, NULL };
+
         if (t->work)
-                (void) dir_remove(AT_FDCWD, t->work);
+                (void) ostree_tool(argv, NULL, "", NULL);
         free(t->work);
         free(t->folder);
         *t = (OstreeTree){ 0 };
