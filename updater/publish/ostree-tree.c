@@ -13,7 +13,9 @@
 void ostree_tree_done(OstreeTree *t)
 {
         /* an OS is deeper than the trees that dir_remove() is made for */
-        char *argv[] = { (char *) "/usr/bin/env", (char *) "rm", (char *) "-rf", (char *) "--", t->work, NULL };
+        char *argv[] = {
+                (char *) "/usr/bin/env", (char *) "rm", (char *) "-rf", (char *) "--", t->work, NULL
+        };
 
         if (t->work)
                 (void) ostree_tool(argv, NULL, "", NULL);
