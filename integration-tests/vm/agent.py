@@ -217,8 +217,9 @@ def hangs_early(lab):
                                                    "Type=oneshot\nExecStart=/usr/bin/sleep infinity\n",
         "usr/lib/systemd/system/sysinit.target.d/lab.conf": "[Unit]\nRequires=lab-hang.service\nAfter=lab-hang.service\n"})
     lab.power_on(deadline=2400)
-    comes_back(lab, "deadline", "deadline")
-    expect("what waited", any("lab-hang" in str(e.get("evidence")) for e in lab.history()), True)
+    status = comes_back(lab, "deadline", "deadline")
+    expect(f"what waited: {status['failure']}", "lab-hang" in lab.run("cat /var/lib/gybe/evidence/*")[1], True)
+    print(lab.run("gybe status; gybe history")[1], flush=True)
 
 
 @scenario
