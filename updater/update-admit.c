@@ -297,6 +297,8 @@ int update_find(Update *u, Why *why)
         }
         if (!u->host.config.product)
                 return fail(why, -EINVAL, WHY_USAGE, "bad-config", "gybe.json: product is not set");
+        if (update_asks_omaha(u))
+                return update_find_omaha(u, why);
         if (u->options.release)
                 return request_offer(u->options.release, &u->offer, why);
         if (u->host.config.source == SOURCE_NONE) {
@@ -381,7 +383,8 @@ static int read_release(Update *u, Why *why)
         if ((r = believe(u, ROLE_RELEASE, &e, "release file", &verdict, &anchor, why)) < 0 ||
             (r = release_parse(e.payload.data, e.payload.size, "release file", &u->release, why)) < 0 ||
             (r = sha256_hex(e.payload.data, e.payload.size, u->release_sha256)) < 0 ||
-            (r = check_offer_agrees(u, sha384, why)) < 0)
+            (r = check_offer_agrees(u, sha384, why)) < 0 ||
+            (r = omaha_offer_check(&u->offer, &u->release, why)) < 0)
                 return r;
         u->has_release = true;
         u->anchor_name = anchor->name;
@@ -413,10 +416,12 @@ int update_admit(Update *u, Why *why)
 {
         int r;
 
+        if ((r = update_check_server(u, why)) < 0)
+                return r;
         r = read_release(u, why);
         if (r < 0 && why->kind == WHY_NETWORK && r == -ENOENT && !(u->host.config.require & TRUST_RELEASE) &&
             u->offer.cosi_url) {
-                /* No release file, and none is demanded: the Secure Boot chain alone decides. */
+                /* No release file, and none is demanded: the Secure Boot chain, or the update server's hash, decides. */
                 *why = (Why){ 0 };
                 r = 0;
         } else if (r == -ENOENT && u->offer.cosi_url) {
