@@ -236,6 +236,8 @@ static int take_source(const Json *root, Config *c, Why *why)
                 c->source = SOURCE_OCI;
         else if (streq(type, "omaha"))
                 c->source = SOURCE_OMAHA;
+        else if (streq(type, "ostree"))
+                c->source = SOURCE_OSTREE;
         else
                 return fail(why, -EINVAL, WHY_USAGE, "bad-config",
                             "gybe.json: source.type \"%s\" is not known to gybe " GYBE_VERSION, type);

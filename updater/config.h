@@ -16,6 +16,7 @@ typedef enum SourceType {
         SOURCE_FEED,
         SOURCE_OCI,
         SOURCE_OMAHA,
+        SOURCE_OSTREE,
         _SOURCE_MAX,
         _SOURCE_INVALID = -22,
 } SourceType;
