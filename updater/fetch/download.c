@@ -303,19 +303,20 @@ static int read_whole(Resource *s, size_t max, WhyKind kind, Bytes *ret, Why *wh
         return 0;
 }
 
-int download_document(Http *h, const char *url, const char *accept, size_t max, WhyKind kind, Bytes *ret,
-                      Reply *ret_reply, Why *why)
+int download_document(Http *h, const DownloadAsk *ask, Bytes *ret, Reply *ret_reply, Why *why)
 {
         _cleanup_(resource_done) Resource s = { 0 };
-        int r = resource_init(&s, h, url, why);
+        int r = resource_init(&s, h, ask->url, why);
 
-        s.accept = accept;
+        s.accept = ask->accept;
         while (r >= 0) {
-                r = read_whole(&s, max, kind, ret, why);
+                r = read_whole(&s, ask->max, ask->kind, ret, why);
                 if (s.transfer && ret_reply)
                         *ret_reply = *transfer_reply(s.transfer);
                 if (r != -EAGAIN)
                         break;
+                if (ask->once && s.transfer && transfer_reply(s.transfer)->status >= 500)
+                        return fail(why, -EIO, s.last.kind, s.last.code, "%s", s.last.text);
                 r = resource_retry(&s, false, why);
         }
         return r;
@@ -323,7 +324,7 @@ int download_document(Http *h, const char *url, const char *accept, size_t max, 
 
 int download_get(Http *h, const char *url, size_t max, WhyKind kind, Bytes *ret, Why *why)
 {
-        return download_document(h, url, NULL, max, kind, ret, NULL, why);
+        return download_document(h, &(DownloadAsk){ .url = url, .max = max, .kind = kind }, ret, NULL, why);
 }
 
 /* --- the identity of a file --- */

@@ -11,9 +11,14 @@
 
 /* The whole body. More than max bytes are a failure of this kind. -ENOENT for 404 and 410. */
 int download_get(Http *h, const char *url, size_t max, WhyKind kind, Bytes *ret, Why *why);
-/* The same of what a registry calls a manifest; accept: media types. ret_reply (may be NULL) is the answer's head, also of a
- * refusal. */
-int download_document(Http *h, const char *url, const char *accept, size_t max, WhyKind kind, Bytes *ret,
-                      Reply *ret_reply, Why *why);
+/* The same of what a registry calls a manifest. ret_reply (may be NULL) is the answer's head, also of a refusal. */
+typedef struct DownloadAsk {
+        const char *url, *accept; /* media types */
+        size_t max;
+        WhyKind kind; /* of more than that */
+        bool once;    /* a failure of the server's is an answer */
+} DownloadAsk;
+
+int download_document(Http *h, const DownloadAsk *ask, Bytes *ret, Reply *ret_reply, Why *why);
 /* expect_size: UINT64_MAX, or the signed size; another one is WHY_TRUST. h is borrowed as long as the origin lives. */
 int download_open(Http *h, const char *url, uint64_t expect_size, Origin *ret, Why *why);

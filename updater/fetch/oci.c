@@ -97,19 +97,23 @@ static int wrong_digest(const Oci *o, const char *what, const char *found, const
                     o->name, what, found, wanted);
 }
 
-/* A manifest by tag or digest. size: UINT64_MAX unknown. -ENOENT: there is none. */
-static int read_manifest(Oci *o, const char *reference, uint64_t size, Node *ret, Why *why)
+/* A manifest by tag or digest. size: UINT64_MAX unknown. -ENOENT: there is none; once: a failing server has none either (to
+ * docker's registry a blob that is asked for as a manifest is an error of its own). */
+static int read_manifest_from(Oci *o, const char *reference, uint64_t size, bool once, Node *ret, Why *why)
 {
         _cleanup_(free_charp) char *url = str_printf("%smanifests/%s", o->base, reference);
         _cleanup_(bytes_done) Bytes b = BYTES_NULL;
         _cleanup_(node_done) Node n = { 0 };
+        const DownloadAsk ask = {
+                .url = url, .accept = OCI_ACCEPT, .max = OCI_MANIFEST_MAX, .kind = o->kind, .once = once
+        };
         Reply *head = calloc(1, sizeof(*head));
         char type[sizeof(head->type)] = "", said[sizeof(head->digest)] = "";
-        int r = url && head ? download_document(o->http, url, OCI_ACCEPT, OCI_MANIFEST_MAX, o->kind, &b, head,
-                                                why)
-                            : no_memory(why);
+        int r = url && head ? download_document(o->http, &ask, &b, head, why) : no_memory(why);
 
         if (head) {
+                if (r == -EIO && once && head->status >= 500)
+                        r = -ENOENT;
                 memcpy(type, head->type, sizeof(type));
                 memcpy(said, head->digest, sizeof(said));
                 free(head);
@@ -131,6 +135,11 @@ static int read_manifest(Oci *o, const char *reference, uint64_t size, Node *ret
                 return r;
         node_move(ret, &n);
         return 0;
+}
+
+static int read_manifest(Oci *o, const char *reference, uint64_t size, Node *ret, Why *why)
+{
+        return read_manifest_from(o, reference, size, false, ret, why);
 }
 
 /* A blob that is small enough to be looked at whole. */
@@ -192,6 +201,16 @@ static int no_such_tag(const Oci *o, Why *why)
                          "tags are channels and versions: gybe-release publish --oci makes them");
 }
 
+static int look_for_blob(Oci *o, Why *why)
+{
+        _cleanup_(free_charp) char *url = str_printf("%sblobs/%s", o->base, o->ref.digest);
+        _cleanup_(origin_done) Origin origin = ORIGIN_NULL;
+        int r = url ? download_open(o->http, url, UINT64_MAX, &origin, why) : no_memory(why);
+
+        o->is_blob = r >= 0;
+        return r;
+}
+
 /* Trident takes the digest in an address as that of the COSI's blob: what is no manifest's may be one. With a tag its manifest
  * must have that blob, without one there is no manifest, and so no release file either. */
 static int try_blob(Oci *o, Node *n, Why *why)
@@ -199,20 +218,35 @@ static int try_blob(Oci *o, Node *n, Why *why)
         ssize_t i;
         int r;
 
-        *why = (Why){ 0 };
-        o->is_blob = true;
         if (!o->ref.tag)
-                return 0;
+                return look_for_blob(o, why);
         r = read_manifest(o, o->ref.tag, UINT64_MAX, n, why);
         if (r >= 0)
                 r = leave_index(o, n, why);
         if (r < 0)
-                return r == -ENOENT ? no_such_tag(o, why) : r;
+                return r;
         i = oci_manifest_cosi(&n->manifest);
         if (i < 0 || !streq(n->manifest.items[i].digest, o->ref.digest))
                 return wrong_digest(o, "the artifact", n->digest, o->ref.digest, why);
-        o->is_blob = false;
         return 0;
+}
+
+static int read_pinned(Oci *o, Node *ret, Why *why)
+{
+        Why this = { 0 };
+        int r = read_manifest_from(o, o->ref.digest, UINT64_MAX, true, ret, &this);
+
+        if (r == -ENOENT) {
+                this = (Why){ 0 };
+                r = try_blob(o, ret, &this);
+        }
+        if (r == -ENOENT) { /* neither: what the registry says when it is asked patiently */
+                this = (Why){ 0 };
+                r = read_manifest(o, o->ref.digest, UINT64_MAX, ret, &this);
+        }
+        if (r < 0 && why->kind == WHY_NONE)
+                *why = this;
+        return r;
 }
 
 static int resolve(Oci *o, const char *url, Why *why)
@@ -230,16 +264,13 @@ static int resolve(Oci *o, const char *url, Why *why)
         if (r < 0)
                 return r;
         o->kind = *o->ref.digest ? WHY_TRUST : WHY_NETWORK;
-        r = read_manifest(o,
-                          *o->ref.digest ? o->ref.digest
-                          : o->ref.tag   ? o->ref.tag
-                                         : "latest",
-                          UINT64_MAX, &n, why);
-        if (r == -ENOENT && *o->ref.digest)
-                r = try_blob(o, &n, why);
-        else if (r == -ENOENT)
+        if (*o->ref.digest)
+                r = read_pinned(o, &n, why);
+        else
+                r = read_manifest(o, o->ref.tag ?: "latest", UINT64_MAX, &n, why);
+        if (r == -ENOENT)
                 r = no_such_tag(o, why);
-        else if (r >= 0)
+        else if (r >= 0 && !o->is_blob)
                 r = leave_index(o, &n, why);
         if (r < 0)
                 return r;
@@ -296,11 +327,14 @@ static int ask_page(Oci *o, char **url, OciDescriptor *found, Reply *head, Why *
         _cleanup_(bytes_done) Bytes b = BYTES_NULL;
         _cleanup_(oci_manifest_done) OciManifest page = { 0 };
         _cleanup_(free_charp) char *next = NULL;
+        const DownloadAsk ask = {
+                .url = *url, .accept = OCI_TYPE_INDEX, .max = OCI_MANIFEST_MAX, .kind = WHY_NETWORK
+        };
         Why this = { 0 };
         int r;
 
         *head = (Reply){ 0 };
-        r = download_document(o->http, *url, OCI_TYPE_INDEX, OCI_MANIFEST_MAX, WHY_NETWORK, &b, head, &this);
+        r = download_document(o->http, &ask, &b, head, &this);
         if (r < 0 && is_unknown_api(head->status))
                 return 0;
         if (r < 0) {

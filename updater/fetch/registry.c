@@ -325,7 +325,7 @@ int registry_open(Registry *r, const OciRef *ref, bool push, const char **ret_ba
         if (session_new(r, ref, push, &s) < 0)
                 return fail_errno(why, -ENOMEM, WHY_HOST, "gybe-fetch");
         for (Session *known = r->sessions; known; known = known->next)
-                if (streq(known->base, s->base) && known->push == push) {
+                if (streq(known->base, s->base) && (known->push || !push)) { /* who may push may pull */
                         session_free(s);
                         *ret_base = known->base;
                         return 0;

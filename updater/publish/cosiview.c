@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #include "publish/cosiview.h"
+#include "publish/publish.h"
 #include "base/digest.h"
 #include "base/str.h"
 
@@ -20,10 +21,11 @@ void cosi_view_done(CosiView *v)
 
 int cosi_view_start(const Env *env, Meter *meter, CosiView *ret, Why *why)
 {
-        FetchOptions options = { 0 };
+        _cleanup_(fetch_options_done) FetchOptions options = { 0 };
+        int r = publish_auth_file(NULL, &options.oci_auth_file, why);
 
         *ret = (CosiView){ .meter = meter };
-        return fetch_start(env, &options, &ret->fetch, why);
+        return r < 0 ? r : fetch_start(env, &options, &ret->fetch, why);
 }
 
 int cosi_view_digest(CosiView *v, Why *why)

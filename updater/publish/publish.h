@@ -128,6 +128,22 @@ typedef struct FeedOptions {
  * is renewed. */
 int publish_feed(const Env *env, const FeedOptions *options, Meter *meter, Json **ret, Why *why);
 
+/* --- registries --- */
+
+typedef struct OciOptions {
+        const char *ref;       /* oci://HOST/REPOSITORY[:TAG] */
+        const char *auth_file; /* containers-auth.json(5); NULL: where podman, oras and docker keep theirs */
+        const char *ca;        /* PEM; NULL: the system's */
+        char **cosis;          /* local; each with its release file beside it */
+        char **channels;       /* these tags point to the new release; NULL: those the release names */
+        char **roots;          /* root.json files to be served as tags root.N */
+} OciOptions;
+
+/* gybe.publish/1: what was sent, which tags point to it. The same again changes nothing. */
+int publish_oci(const Env *env, const OciOptions *options, Meter *meter, Json **ret, Why *why);
+/* That file, or the first that exists of those that others write; NULL none. The caller frees it. */
+int publish_auth_file(const char *given, char **ret, Why *why);
+
 /* --- looking --- */
 
 /* gybe.inspect/1. what: path or URL of a COSI, or of a release, root or feed file. */

@@ -2,6 +2,7 @@
 
 #include "publish/siblings.h"
 #include "base/str.h"
+#include "source/oci.h"
 
 #include <errno.h>
 
@@ -21,6 +22,8 @@ static size_t path_length(const char *what)
 
 bool name_is_cosi(const char *what)
 {
+        if (url_is_oci(what))
+                return true;
         size_t n = path_length(what), len = strlen(COSI_SUFFIX);
 
         return n > len && memcmp(what + n - len, COSI_SUFFIX, len) == 0;
@@ -33,7 +36,9 @@ int sibling_release(const char *cosi, char **ret)
 
         if (!name_is_cosi(cosi))
                 return -EINVAL;
-        text = str_printf("%.*s" RELEASE_SUFFIX "%s", (int) (n - strlen(COSI_SUFFIX)), cosi, cosi + n);
+        text = url_is_oci(cosi) ? strdup(cosi)
+                                : str_printf("%.*s" RELEASE_SUFFIX "%s", (int) (n - strlen(COSI_SUFFIX)),
+                                             cosi, cosi + n);
         if (!text)
                 return -ENOMEM;
         *ret = text;
@@ -45,6 +50,8 @@ int sibling_named(const char *what, const char *name, char **ret)
         size_t n = path_length(what);
         char *text;
 
+        if (url_is_oci(what))
+                return (*ret = strdup(what)) ? 0 : -ENOMEM;
         while (n > 0 && what[n - 1] != '/')
                 n--;
         text = str_printf("%.*s%s", (int) n, what, name);

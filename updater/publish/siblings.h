@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* Names that stand beside each other: X.cosi and X.release.json, on a disk or behind a URL (whose query is kept). Pure. */
+/* Names that stand beside each other: X.cosi and X.release.json, on a disk or behind a URL (whose query is kept); in a
+ * registry both have one address. Pure. */
 
 #include "base/mem.h"
 

@@ -365,6 +365,8 @@ int verb_publish(Cli *cli, Why *why)
         for (char *const *arg = cli->argv; *arg; arg++)
                 if (streq(*arg, "--ostree") || str_starts(*arg, "--ostree="))
                         return verb_publish_ostree(cli, why);
+                else if (streq(*arg, "--oci") || str_starts(*arg, "--oci="))
+                        return verb_publish_oci(cli, why);
         if (cli->help) {
                 cli->text = options_help(
                         options, ELEMENTSOF(options),
