@@ -134,6 +134,8 @@ Json *answer_result(const Update *u, const char *verb)
                 json_set_u64(b, "fetched", u->progress.fetched);
                 json_set_u64(b, "skipped", u->progress.skipped);
                 json_set_u64(b, "written", u->progress.written);
+                json_set_u64(b, "copied", u->progress.copied);
+                json_set_u64(b, "rebuilt", u->progress.rebuilt);
                 json_set(out, "bytes", b);
         }
         if (u->missing) {

@@ -81,6 +81,8 @@ static void on_progress(void *ctx, const UpdateProgress *p)
         w->progress.skipped = p->skipped;
         w->progress.written = p->written;
         (void) snprintf(w->progress.pace, sizeof(w->progress.pace), "%s", pace);
+        w->progress.copied = p->copied;
+        w->progress.rebuilt = p->rebuilt;
         if (other || monotonic_ms() - w->told_ms >= PROGRESS_EVERY_MS)
                 tell_progress(w, p->what);
 }

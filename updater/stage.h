@@ -6,6 +6,7 @@
 
 #include "update.h"
 #include "base/digest.h"
+#include "slot/plan.h"
 
 /* One file of the image's ESP that the release lists. */
 typedef struct StageFile {
@@ -15,6 +16,8 @@ typedef struct StageFile {
         bool is_pe;
         PeSummary pe;
 } StageFile;
+
+typedef struct StageDelta StageDelta;
 
 typedef struct Stage {
         Update *u;
@@ -30,10 +33,16 @@ typedef struct Stage {
         BootPlan plan;
         VerityParams verity;
         bool hash_image_read;
+        /* Blocks that somebody has made without downloading them (a static delta); borrowed, set before anything is planned. */
+        const BlockSource *rebuilt;
+        size_t n_rebuilt; /* at most BLOCK_SOURCES_MAX less the two slots */
+        StageDelta *delta;
         SlotWriter *writer;
+        bool sealed; /* all of the slot was read back, and its root is the promised one */
 } Stage;
 
 void stage_done(Stage *s);
+void stage_show(Stage *s, const char *what, uint64_t done, uint64_t total);
 
 /* update-image.c: no byte of the host changes */
 int stage_open_image(Stage *s, Why *why);  /* container, metadata, agreement with the release, GPT region */
@@ -46,3 +55,12 @@ int stage_read_esp(Stage *s, Why *why); /* every file against the signed list, U
 int stage_check_chain(Stage *s, Why *why);
 int stage_plan_boot(Stage *s, Why *why);
 const StageFile *stage_uki(const Stage *s);
+
+/* update-delta.c: only what is missing. 1 there is a plan (s->delta) in which nothing was written yet, 0 this image or this
+ * server does not allow for one. */
+int stage_delta_plan_blocks(Stage *s, Why *why);
+/* By the plan. 1 the slot is sealed, 0 it has to be streamed after all. */
+int stage_delta_assemble(Stage *s, Why *why);
+StageDelta *stage_delta_free(StageDelta *d);
+const SlotPlan *stage_delta_plan(const StageDelta *d);
+const SlotCount *stage_delta_count(const StageDelta *d); /* NULL: nothing was written yet */

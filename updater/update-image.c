@@ -238,6 +238,27 @@ static int verity_from_release(Stage *s, Why *why)
         return 0;
 }
 
+/* 1 the first frame of the hash image has it, 0 it must be read as a whole */
+static int read_first_frame(Stage *s, Superblock *sb, Why *why)
+{
+        const FetchSink sink = { .data = superblock_data, .ctx = sb };
+        const BlockRange first = { 0, 1 };
+        Why because = { 0 };
+        int r;
+
+        if (!s->container.has_ranges || s->cosi.usr->inline_verity)
+                return 0;
+        r = fetch_blocks(s->u->fetch, &s->cosi.usr->verity, &first, 1, &sink, &because);
+        if (r >= 0)
+                return 1;
+        if (because.kind != WHY_IMAGE && r != -EOPNOTSUPP) {
+                *why = because;
+                return r;
+        }
+        *sb = (Superblock){ .want = sb->want };
+        return 0;
+}
+
 int stage_find_verity(Stage *s, Why *why)
 {
         Superblock sb = { 0 };
@@ -246,10 +267,13 @@ int stage_find_verity(Stage *s, Why *why)
         if (s->u->has_release && s->u->release.usr.uuid[0])
                 return verity_from_release(s, why);
         sb.want = s->cosi.usr->inline_verity ? s->u->release.usr.data_size : 0;
-        r = read_hash_image(s, &sb, why);
+        r = read_first_frame(s, &sb, why);
+        if (r == 0) {
+                r = read_hash_image(s, &sb, why);
+                s->hash_image_read = r >= 0;
+        }
         if (r < 0)
                 return r;
-        s->hash_image_read = true;
         r = verity_superblock_parse(sb.block, sb.have, &s->verity, why);
         if (r < 0)
                 return r;

@@ -12,6 +12,7 @@
 
 void stage_done(Stage *s)
 {
+        s->delta = stage_delta_free(s->delta);
         s->writer = slot_writer_free(s->writer);
         boot_plan_done(&s->plan);
         for (size_t i = 0; i < s->n_files; i++)
@@ -221,10 +222,16 @@ static int stage_begin(Stage *s, Why *why)
 
 /* --- bytes --- */
 
-static void show(Stage *s, const char *what, uint64_t done, uint64_t total)
+/* Of the way that was taken; NULL before the first byte. */
+static const SlotCount *stage_count(const Stage *s)
+{
+        return s->writer ? slot_writer_count(s->writer) : s->delta ? stage_delta_count(s->delta) : NULL;
+}
+
+void stage_show(Stage *s, const char *what, uint64_t done, uint64_t total)
 {
         Update *u = s->u;
-        const SlotCount *c = s->writer ? slot_writer_count(s->writer) : NULL;
+        const SlotCount *c = stage_count(s);
 
         u->progress.what = what;
         u->progress.done = done;
@@ -233,6 +240,8 @@ static void show(Stage *s, const char *what, uint64_t done, uint64_t total)
         if (c) {
                 u->progress.skipped = c->skipped;
                 u->progress.written = c->written;
+                u->progress.copied = c->copied;
+                u->progress.rebuilt = c->rebuilt;
         }
         if (u->options.progress)
                 u->options.progress(u->options.ctx, &u->progress);
@@ -251,7 +260,7 @@ static int usr_data(void *ctx, const void *data, size_t size, Why *why)
         int r = n > 0 ? slot_writer_put(k->stage->writer, data, n, why) : 0;
 
         k->at += size;
-        show(k->stage, "staging", MIN(k->at, total), total);
+        stage_show(k->stage, "staging", MIN(k->at, total), total);
         return r < 0 ? r : update_pace(k->stage->u, size, why);
 }
 
@@ -263,11 +272,11 @@ static int usr_zero(void *ctx, uint64_t size, Why *why)
         int r = n > 0 ? slot_writer_zero(k->stage->writer, n, why) : 0;
 
         k->at += size;
-        show(k->stage, "staging", MIN(k->at, total), total);
+        stage_show(k->stage, "staging", MIN(k->at, total), total);
         return r < 0 ? r : update_pace(k->stage->u, size, why);
 }
 
-static int write_usr(Stage *s, Why *why)
+static int stream_usr(Stage *s, Why *why)
 {
         UsrSink usr = { .stage = s };
         FetchSink sink = { .data = usr_data, .zero = usr_zero, .ctx = &usr };
@@ -286,6 +295,24 @@ static int write_usr(Stage *s, Why *why)
                             "/usr image: its root hash is %.16s..., the release says %.16s...", got,
                             s->u->release.usr.roothash);
         return 0;
+}
+
+/* By parts where that is possible, else as a whole. A whole image is held to its signed digest and brings its hash image along;
+ * parts are held to the root hash alone. */
+static int write_usr(Stage *s, Why *why)
+{
+        int r = stage_delta_plan_blocks(s, why);
+
+        if (r > 0)
+                r = stage_delta_assemble(s, why);
+        if (r != 0) {
+                s->sealed = r > 0;
+                return r;
+        }
+        if (s->container.has_ranges && (r = stage_check_hash_image(s, why)) < 0)
+                return r;
+        r = stream_usr(s, why);
+        return r < 0 ? r : stage_check_hash_image(s, why);
 }
 
 typedef struct EspSink {
@@ -339,7 +366,7 @@ static int verify_progress(void *ctx, uint64_t done, uint64_t total)
         Stage *s = ctx;
         uint64_t before = streq0(s->u->progress.what, "verifying") ? s->u->progress.done : 0;
 
-        show(s, "verifying", done, total);
+        stage_show(s, "verifying", done, total);
         return update_pace(s->u, done - MIN(before, done), NULL);
 }
 
@@ -348,13 +375,12 @@ static int stage_bytes(Stage *s, Why *why)
         uint8_t expect[VERITY_ROOT_SIZE];
         int r;
 
-        if ((r = write_usr(s, why)) < 0 || (r = stage_check_hash_image(s, why)) < 0 ||
-            (r = fetch_cosi_finish(s->u->fetch, why)) < 0 ||
+        if ((r = write_usr(s, why)) < 0 || (r = fetch_cosi_finish(s->u->fetch, why)) < 0 ||
             (s->parts->sig && (r = slot_write_sig(s->u->host.disk, s->parts, s->signature.data,
                                                   s->signature.size, why)) < 0) ||
             (r = write_boot_files(s, why)) < 0 ||
             (r = hex_decode(s->u->release.usr.roothash, expect, sizeof(expect))) < 0 ||
-            (r = slot_verify(s->u->host.disk, s->parts, expect, verify_progress, s, why)) < 0)
+            (!s->sealed && (r = slot_verify(s->u->host.disk, s->parts, expect, verify_progress, s, why)) < 0))
                 return r;
         return s->u->host.boot->ops->check(s->u->host.boot, (int) s->target, NULL, &s->plan,
                                            s->u->release.usr.roothash, why);
@@ -362,7 +388,7 @@ static int stage_bytes(Stage *s, Why *why)
 
 static Json *stage_story(const Stage *s)
 {
-        const SlotCount *c = slot_writer_count(s->writer);
+        const SlotCount *c = stage_count(s);
         Json *more = json_new_object(), *keys = json_new_array(), *bytes = json_new_object();
 
         for (char **k = s->u->signed_by; k && *k; k++)
@@ -373,6 +399,8 @@ static Json *stage_story(const Stage *s)
         json_set_u64(bytes, "fetched", fetch_bytes(s->u->fetch));
         json_set_u64(bytes, "written", c->written);
         json_set_u64(bytes, "skipped", c->skipped);
+        json_set_u64(bytes, "copied", c->copied);
+        json_set_u64(bytes, "rebuilt", c->rebuilt);
         json_set(more, "bytes", bytes);
         json_set_u64(more, "yieldedMs", pace_yielded_us(s->u->pace) / 1000);
         if (s->u->options.allow_downgrade)
@@ -409,7 +437,7 @@ static int check_wanted(Stage *s, Why *why)
         return r < 0 ? r : update_ask(s->u, POLICY_FETCH, why);
 }
 
-/* All that can be refused without a byte written. A server that can seek shows the hash image before, one that cannot after. */
+/* All that can be refused without a byte written. */
 static int stage_check(Stage *s, Why *why)
 {
         int r;
@@ -420,7 +448,7 @@ static int stage_check(Stage *s, Why *why)
             (r = stage_check_chain(s, why)) < 0 || (r = stage_plan_boot(s, why)) < 0 ||
             (r = stage_find_verity(s, why)) < 0)
                 return r;
-        return s->container.has_ranges ? stage_check_hash_image(s, why) : 0;
+        return 0;
 }
 
 int update_fill_slot(Update *u, Why *why)

@@ -11,10 +11,11 @@
 #include "source/source.h"
 
 typedef struct UpdateProgress {
-        const char *what;                   /* "checking", "staging", "verifying", "watching" */
+        const char *what;                   /* "checking", "planning", "staging", "verifying", "watching" */
         uint64_t done, total;               /* bytes of the slot; seconds of the soak */
-        uint64_t fetched, skipped, written; /* bytes */
-        const char *pace;                   /* "paused: io pressure 23 %"; "" while nothing is held back */
+        uint64_t fetched, skipped, written; /* bytes; of written: */
+        uint64_t copied, rebuilt;
+        const char *pace; /* "paused: io pressure 23 %"; "" while nothing is held back */
 } UpdateProgress;
 
 typedef struct UpdateOptions {

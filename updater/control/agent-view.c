@@ -95,6 +95,8 @@ static Json *job_json(const Agent *a)
         json_set_u64(progress, "skipped", p->skipped);
         json_set_u64(progress, "written", p->written);
         json_set_str(progress, "pace", p->pace[0] ? p->pace : NULL);
+        json_set_u64(progress, "copied", p->copied);
+        json_set_u64(progress, "rebuilt", p->rebuilt);
         json_set(j, "progress", progress);
         return j;
 }

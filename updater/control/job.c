@@ -279,6 +279,8 @@ int job_progress_load(const Env *env, const char *id, JobProgress *ret)
         (void) json_get_u64(j, "written", &p.written);
         pace = json_get_str(j, "pace");
         (void) snprintf(p.pace, sizeof(p.pace), "%s", pace ? pace : "");
+        (void) json_get_u64(j, "copied", &p.copied);
+        (void) json_get_u64(j, "rebuilt", &p.rebuilt);
         (void) json_get_u64(j, "pid", &p.pid);
         (void) json_get_time(j, "at", &p.at);
         *ret = p;
@@ -298,6 +300,8 @@ static Json *progress_json(const JobProgress *p)
         json_set_u64(j, "written", p->written);
         if (p->pace[0])
                 json_set_str(j, "pace", p->pace);
+        json_set_u64(j, "copied", p->copied);
+        json_set_u64(j, "rebuilt", p->rebuilt);
         json_set_u64(j, "pid", p->pid);
         json_set_time(j, "at", p->at);
         return j;

@@ -46,7 +46,7 @@ typedef struct Job {
 
 typedef struct JobProgress {
         char what[32]; /* "" none yet */
-        uint64_t done, total, fetched, skipped, written;
+        uint64_t done, total, fetched, skipped, written, copied, rebuilt;
         char pace[64]; /* "paused: io pressure 23 %", "" while nothing is held back */
         uint64_t at;
         uint64_t pid; /* of the job; 0 unknown */

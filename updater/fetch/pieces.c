@@ -167,13 +167,18 @@ int pieces_leaves(Pieces *p, const BlockRange *ranges, size_t n, const FetchSink
 
 /* --- where frames are --- */
 
+/* The index is about one image; others (the hash image) have their own tables only. */
+static bool index_has_frames(const Pieces *p, const CosiImage *image)
+{
+        return p->has_index && p->head.n_frames > 0 &&
+               image->uncompressed_size == (uint64_t) p->head.n_blocks * BLOCK;
+}
+
 static int table_from_index(Pieces *p, const CosiImage *image, Why *why)
 {
         uint64_t left = image->uncompressed_size;
         int r = 0;
 
-        if (image->uncompressed_size != (uint64_t) p->head.n_blocks * BLOCK)
-                return bad(p, why, "index", "its block index is of another image");
         for (uint32_t i = 0; r >= 0 && i < p->head.n_frames; i++) {
                 uint32_t raw = (uint32_t) MIN(left, (uint64_t) p->head.frame_size);
 
@@ -231,8 +236,7 @@ static int open_table(Pieces *p, const CosiImage *image, Why *why)
         if (r == 0 || size != image->compressed_size)
                 return bad(p, why, "member-size", "its /usr image is not the one that metadata.json says");
         p->image_at = at;
-        r = p->has_index && p->head.n_frames > 0 ? table_from_index(p, image, why)
-                                                 : table_from_image(p, image, why);
+        r = index_has_frames(p, image) ? table_from_index(p, image, why) : table_from_image(p, image, why);
         if (r >= 0)
                 r = check_table(p, image, why);
         if (r < 0) {

@@ -86,6 +86,9 @@ int slot_check_spare(const Disk *disk, const SlotLayout *layout, const SlotRunni
 typedef struct SlotCount {
         uint64_t skipped; /* already in place: read, equal, not written */
         uint64_t written;
+        uint64_t copied, rebuilt,
+                fetched;       /* of written: from a slot, from a rebuilt file, from a server, where
+                                              that was planned (assemble.h) */
         uint64_t zero;         /* of both: blocks of zeroes that nobody had to fetch */
         uint64_t tree_written; /* of the hash tree and its superblock, counted apart: nobody fetches them */
 } SlotCount;

@@ -11,27 +11,20 @@
  *
  * When nothing differs nothing is written at all, not even a superblock. */
 
-#include "slot/tree.h"
+#include "slot/tree-writer.h"
 
 #include <errno.h>
 #include <inttypes.h>
 
 struct SlotWriter {
         SlotAreas areas;
-        VerityParams params;
         Verity *verity;
         SlotCount count;
         uint64_t total, done; /* bytes of the image; done excludes what is in unit */
 
         uint8_t *unit; /* the image's next bytes */
         size_t unit_used;
-        uint8_t *tree;    /* hash blocks that follow each other on the disk, not yet written */
-        uint64_t tree_at; /* of the first, from the superblock */
-        size_t tree_used;
-        uint8_t *scratch; /* what the disk holds */
-
-        bool touched; /* step 1 is behind us */
-        Why *why;     /* of the call that is running: the tree's callback has none of its own */
+        TreeWriter tree;
 };
 
 SlotWriter *slot_writer_free(SlotWriter *w)
@@ -41,8 +34,7 @@ SlotWriter *slot_writer_free(SlotWriter *w)
         slot_areas_done(&w->areas);
         verity_free(w->verity);
         free(w->unit);
-        free(w->tree);
-        free(w->scratch);
+        tree_writer_done(&w->tree);
         free(w);
         return NULL;
 }
@@ -55,78 +47,6 @@ void slot_writer_freep(SlotWriter **w)
 const SlotCount *slot_writer_count(const SlotWriter *w)
 {
         return &w->count;
-}
-
-static int wipe_block(void *ctx, uint64_t offset, Why *why)
-{
-        SlotWriter *w = ctx;
-        _cleanup_(free_bufferp) uint8_t *zeroes = area_buffer(VERITY_BLOCK);
-
-        if (!zeroes)
-                return -ENOMEM;
-        memset(zeroes, 0, VERITY_BLOCK);
-        return area_write(w->areas.hash, offset, zeroes, VERITY_BLOCK, why);
-}
-
-/* Step 1, once. Where the new superblock will stand whatever is there is overwritten: one of a kind that we cannot read is
- * a superblock all the same. Inline, the old image's may stand elsewhere, behind more data or less. */
-static int make_nobodys(void *ctx, Why *why)
-{
-        SlotWriter *w = ctx;
-        int r;
-
-        if (w->touched)
-                return 0;
-        r = wipe_block(w, w->areas.hash_offset, why);
-        if (r < 0)
-                return r;
-        if (w->areas.hash == w->areas.data) {
-                r = superblock_scan(w->areas.data, wipe_block, w, why);
-                if (r < 0)
-                        return r;
-        }
-        r = area_sync(w->areas.hash, why);
-        if (r < 0)
-                return r;
-        w->touched = true;
-        return 0;
-}
-
-static int flush_tree(SlotWriter *w)
-{
-        uint64_t written = 0;
-        int r;
-
-        if (w->tree_used == 0)
-                return 0;
-        r = patch_area(w->areas.hash, w->areas.hash_offset + w->tree_at, w->tree, w->scratch, w->tree_used,
-                       make_nobodys, w, &written, w->why);
-        if (r < 0)
-                return r;
-        w->count.tree_written += written;
-        w->tree_used = 0;
-        return 0;
-}
-
-/* Finished hash blocks. Those of one level follow each other; where a level above gets its turn, a new run begins. The
- * superblock waits for step 4. */
-static int take_hash_block(void *ctx, uint64_t offset, const uint8_t block[VERITY_BLOCK])
-{
-        SlotWriter *w = ctx;
-        int r;
-
-        if (offset == 0)
-                return 0;
-        if (w->tree_used == SLOT_UNIT || (w->tree_used > 0 && offset != w->tree_at + w->tree_used)) {
-                r = flush_tree(w);
-                if (r < 0)
-                        return r;
-        }
-        if (w->tree_used == 0)
-                w->tree_at = offset;
-        memcpy(w->tree + w->tree_used, block, VERITY_BLOCK);
-        w->tree_used += VERITY_BLOCK;
-        return 0;
 }
 
 static bool is_zero(const uint8_t *block)
@@ -142,8 +62,8 @@ static int flush_unit(SlotWriter *w)
 
         if (w->unit_used == 0)
                 return 0;
-        r = patch_area(w->areas.data, w->done, w->unit, w->scratch, w->unit_used, make_nobodys, w, &written,
-                       w->why);
+        r = patch_area(w->areas.data, w->done, w->unit, w->tree.scratch, w->unit_used, tree_writer_disown,
+                       &w->tree, &written, w->tree.why);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < w->unit_used; i += VERITY_BLOCK) {
@@ -171,7 +91,6 @@ int slot_writer_open(Disk *disk, const SlotParts *parts, const VerityParams *ver
         if (r < 0)
                 return fail(why, r, WHY_IMAGE, "size", "an image of %" PRIu64 " blocks cannot be written",
                             verity->data_blocks);
-        w->params = *verity;
         w->total = verity->data_blocks * VERITY_BLOCK;
         r = slot_areas_open(disk, parts, w->total, true, &w->areas, why);
         if (r < 0)
@@ -180,11 +99,9 @@ int slot_writer_open(Disk *disk, const SlotParts *parts, const VerityParams *ver
         if (r < 0)
                 return r;
         w->unit = area_buffer(SLOT_UNIT);
-        w->tree = area_buffer(SLOT_UNIT);
-        w->scratch = area_buffer(SLOT_UNIT);
-        if (!w->unit || !w->tree || !w->scratch)
+        if (!w->unit || tree_writer_init(&w->tree, &w->areas, verity) < 0)
                 return -ENOMEM;
-        r = verity_new(verity, take_hash_block, w, &w->verity);
+        r = verity_new(verity, tree_writer_take, &w->tree, &w->verity);
         if (r < 0)
                 return fail_errno(why, r, WHY_HOST, "hash tree");
         *ret = TAKE(w);
@@ -208,7 +125,7 @@ static int append(SlotWriter *w, const uint8_t *data, uint64_t size, Why *why)
         r = check_room(w, size, why);
         if (r < 0)
                 return r;
-        w->why = why;
+        w->tree.why = why;
         while (size > 0) {
                 size_t n = (size_t) MIN((uint64_t) (SLOT_UNIT - w->unit_used), size);
 
@@ -242,38 +159,12 @@ int slot_writer_zero(SlotWriter *w, uint64_t size, Why *why)
         return r;
 }
 
-/* Step 3. */
-static int sync_all(SlotWriter *w, Why *why)
-{
-        int r;
-
-        if (!w->touched)
-                return 0;
-        r = area_sync(w->areas.data, why);
-        return r < 0 || w->areas.hash == w->areas.data ? r : area_sync(w->areas.hash, why);
-}
-
-/* Step 4. Only the superblock itself counts: what else its block held before is nobody's business. */
-static int write_superblock(SlotWriter *w, Why *why)
-{
-        uint64_t written = 0;
-        int r;
-
-        verity_superblock_format(&w->params, w->unit);
-        r = patch_area(w->areas.hash, w->areas.hash_offset, w->unit, w->scratch, VERITY_BLOCK, NULL, NULL,
-                       &written, why);
-        if (r < 0 || written == 0)
-                return r;
-        w->count.tree_written += written;
-        return area_sync(w->areas.hash, why);
-}
-
 int slot_writer_finish(SlotWriter *w, uint8_t ret_root[32], Why *why)
 {
         uint8_t root[VERITY_ROOT_SIZE];
         int r;
 
-        w->why = why;
+        w->tree.why = why;
         if (w->done + w->unit_used != w->total)
                 return fail(why, -EBADMSG, WHY_TRUST, "size",
                             "%s: the image ends after %" PRIu64 " of the %" PRIu64
@@ -285,13 +176,10 @@ int slot_writer_finish(SlotWriter *w, uint8_t ret_root[32], Why *why)
         r = verity_finish(w->verity, root);
         if (r < 0)
                 return fail_errno(why, r, WHY_HOST, "hash tree");
-        r = flush_tree(w);
-        if (r < 0)
-                return r;
-        r = sync_all(w, why);
-        if (r < 0)
-                return r;
-        r = write_superblock(w, why);
+        r = tree_writer_flush(&w->tree);
+        if (r >= 0)
+                r = tree_writer_finish(&w->tree, why);
+        w->count.tree_written = w->tree.written;
         if (r < 0)
                 return r;
         memcpy(ret_root, root, sizeof(root));
