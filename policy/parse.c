@@ -36,7 +36,7 @@ static const char *const automation_names[] = {
 
 static const char *const coordinator_names[] = {
         [POLICY_COORD_NONE] = "none", [POLICY_COORD_KURED] = "kured", [POLICY_COORD_FLEETLOCK] = "fleetlock",
-        [POLICY_COORD_HOOK] = "hook", [_POLICY_COORD_MAX] = NULL,
+        [POLICY_COORD_HOOK] = "hook", [POLICY_COORD_DBUS] = "dbus",   [_POLICY_COORD_MAX] = NULL,
 };
 
 static const char *const day_names[] = { "sun", "mon", "tue", "wed", "thu", "fri", "sat" };
@@ -385,7 +385,7 @@ static const Row rows[_POLICY_FIELD_MAX] = {
         { "pressure", "memory", POLICY_FIELD_PRESSURE_MEMORY, take_number, AT(pressure.memory), 0, 100, NULL,
           PERCENT },
         { "reboot", "coordinator", POLICY_FIELD_REBOOT_COORDINATOR, take_name, AT(reboot.coordinator), 0, 0,
-          coordinator_names, "must be \"none\", \"kured\", \"fleetlock\" or \"hook\"" },
+          coordinator_names, "must be \"none\", \"kured\", \"fleetlock\", \"hook\" or \"dbus\"" },
         { "reboot", "url", POLICY_FIELD_REBOOT_URL, take_url, AT(reboot.url), 0, ADDRESS_MAX, NULL,
           "must be an http or https address" },
         { "reboot", "group", POLICY_FIELD_REBOOT_GROUP, take_group, AT(reboot.group), 0, TEXT_MAX, NULL,

@@ -33,6 +33,7 @@ typedef enum PolicyCoordinator {
         POLICY_COORD_KURED,
         POLICY_COORD_FLEETLOCK,
         POLICY_COORD_HOOK,
+        POLICY_COORD_DBUS, /* whoever watches com.coreos.update1: locksmithd, FLUO */
         _POLICY_COORD_MAX,
         _POLICY_COORD_INVALID = -22,
 } PolicyCoordinator;

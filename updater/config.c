@@ -316,6 +316,17 @@ static int take_places(const Json *root, Config *c, Why *why)
         return r < 0 ? r : take_str(version, "key", "version.key", "VERSION_ID", &c->version_key, why);
 }
 
+static int take_compat(const Json *root, Config *c, Why *why)
+{
+        const Json *compat;
+        int r = take_section(root, "compat", &compat, why);
+
+        if (r >= 0 && json_get_bool(compat, "coreosUpdate1", &c->compat_coreos_update1) < 0)
+                r = fail(why, -EINVAL, WHY_USAGE, "bad-config",
+                         "gybe.json: compat.coreosUpdate1 must be true or false");
+        return r;
+}
+
 static int take_boot_loader(const Json *root, Config *c, Why *why)
 {
         _cleanup_(free_charp) char *name = NULL;
@@ -359,7 +370,7 @@ static int take_all(const Json *root, Config *c, Why *why)
                 take_trust(root, c, why),        take_http(root, &c->http, why),
                 take_image(root, c, why),        take_health(root, c, why),
                 take_report(root, c, why),       take_oci(root, &c->http, why),
-                take_boot_loader(root, c, why),
+                take_boot_loader(root, c, why),  take_compat(root, c, why),
         };
 
         /* The token is for the configured source and for nobody an operator may name on a command line. */

@@ -41,6 +41,7 @@ typedef struct Config {
         unsigned max_window_log; /* image.maxWindowLog, default 27 */
         FetchOptions http;
         char *report_url, *report_bearer_file; /* who is told of outcomes; NULL: nobody */
+        bool compat_coreos_update1;            /* gybed also answers as update_engine did */
         HealthConfig health;
         bool health_lost; /* what it says is wrong and left out: nothing may be called healthy for want of a question */
 } Config;

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "config.h"
 #include "control/agent.h"
+#include "control/compat.h"
 #include "control/runner.h"
 #include "control/service.h"
 
@@ -49,6 +50,7 @@ struct Daemon {
         Runner runner;
         Agent *agent;
         Service *service; /* NULL without a bus */
+        Compat *compat;   /* NULL unless configured */
         sd_bus *bus;
         sd_event *event;
         sd_event_source *step, *timer, *process, *clock;
@@ -111,6 +113,8 @@ static void on_changed(void *ctx, unsigned bits)
                 tell_status(d, agent_properties(d->agent));
         if (d->service)
                 service_changed(d->service, bits);
+        if (d->compat)
+                compat_changed(d->compat);
 }
 
 static void on_job_ended(void *ctx, const char *id, const char *verb, int exit_code, const Json *result)
@@ -124,6 +128,8 @@ static void on_job_ended(void *ctx, const char *id, const char *verb, int exit_c
                 log_debug("job %s (%s) ended with %i", id, verb, exit_code);
         if (d->service)
                 service_job_ended(d->service, id, verb, exit_code, result);
+        if (d->compat)
+                compat_job_ended(d->compat, id);
 }
 
 /* --- waiting --- */
@@ -370,6 +376,18 @@ static void on_asked(void *ctx)
         kick(ctx);
 }
 
+/* An agent that old clients cannot ask is still an agent. */
+static void open_compat(Daemon *d, const ServiceOptions *options)
+{
+        _cleanup_(config_done) Config c = { 0 };
+        Why ignored = { 0 }, why = { 0 };
+
+        if (config_load(&d->env, &c, &ignored) < 0 || !c.compat_coreos_update1)
+                return;
+        if (compat_open(options, &d->compat, &why) < 0)
+                log_warning("%s%s%s", why.text, why.hint[0] ? "; " : "", why.hint);
+}
+
 /* A host made of files has a bus when somebody names one. A bus that goes away takes the agent with it: systemd starts both
  * anew, and nothing is lost. */
 static int open_bus(Daemon *d, Why *why)
@@ -384,7 +402,10 @@ static int open_bus(Daemon *d, Why *why)
             (r = sd_bus_set_exit_on_disconnect(d->bus, true)) < 0)
                 return fail_errno(why, r, WHY_HOST, "system bus");
         options.bus = d->bus;
-        return service_open(&options, &d->service, why);
+        r = service_open(&options, &d->service, why);
+        if (r >= 0)
+                open_compat(d, &options);
+        return r;
 }
 
 static int open_daemon(Daemon *d, Why *why)
@@ -411,6 +432,7 @@ static int open_daemon(Daemon *d, Why *why)
 
 static void close_daemon(Daemon *d)
 {
+        d->compat = compat_free(d->compat);
         d->service = service_free(d->service);
         (void) sd_bus_flush_close_unref(d->bus);
         forget_process(d);

@@ -7,6 +7,7 @@
  *   other phase it is unwanted: a finalize that failed, a fallback, a crash in between.
  * - Commit, rollback and recovery only write down that it is unwanted. It is given back by the job "unlock", which no other
  *   verb waits for: neither the job lock nor the verdict depends on a lock server.
+ * - Whoever holds coordinator.conf (locksmithd) reboots this host, and we do not.
  * - kured's sentinel is there exactly while an update is finalized and its boot is still to come. So after a boot that fell back
  *   there is none, and kured does not send the host into the same image again. */
 
@@ -15,6 +16,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "control/coordconf.h"
 #include "control/sentinel.h"
 
 #include <errno.h>
@@ -371,6 +373,7 @@ void update_reboot_failed(Update *u)
 int update_before_reboot(Update *u, Why *why)
 {
         const Journal *j = &u->host.journal;
+        char other[64];
         int r;
 
         /* The way back waits for nobody. */
@@ -378,6 +381,14 @@ int update_before_reboot(Update *u, Why *why)
                 return 1;
         if (u->host.policy.reboot.coordinator == POLICY_COORD_KURED) {
                 update_say(u, "kured reboots this host when it is its turn");
+                return 0;
+        }
+        if (u->host.policy.reboot.coordinator == POLICY_COORD_DBUS) {
+                update_say(u, "whoever watches com.coreos.update1 (locksmithd, FLUO) reboots this host");
+                return 0;
+        }
+        if (coordconf_other(u->env, other, sizeof(other))) {
+                update_say(u, "%s reboots this host: it holds " COORDCONF_PATH, other);
                 return 0;
         }
         r = update_take_lock(u, why);

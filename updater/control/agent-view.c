@@ -23,6 +23,14 @@ static const ScheduleItem *next_item(const Agent *a)
         return &a->plan.items[a->plan.headline];
 }
 
+static bool awaits_reboot(const Agent *a)
+{
+        const char *running = json_get_str(a->status, "running");
+        const Journal *j = &a->journal;
+
+        return j->phase == PHASE_FINALIZED && j->armed && running && running[0] != j->slot;
+}
+
 void agent_refresh_view(Agent *a)
 {
         const ScheduleItem *next = next_item(a);
@@ -36,6 +44,7 @@ void agent_refresh_view(Agent *a)
                 .slots = { slot_view(a, "a"), slot_view(a, "b") },
                 .version = json_get_str(a->status, "version"),
                 .target_version = j->phase != PHASE_IDLE ? j->version : NULL,
+                .reboot_awaited = awaits_reboot(a),
                 .offered_version = a->memory.offer.version,
                 .offered_serial = a->memory.offer.serial,
                 .offered_issued = a->memory.offer.issued,

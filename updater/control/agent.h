@@ -89,8 +89,11 @@ typedef struct AgentProperties {
         const char *product, *channel;
         const char *running; /* "a", "b"; NULL unknown */
         AgentSlot slots[2];
-        const char *version;         /* of what runs; NULL unknown */
-        const char *target_version;  /* of the update in progress; NULL none */
+        const char *version;        /* of what runs; NULL unknown */
+        const char *target_version; /* of the update in progress; NULL none */
+        /* Armed, and the slot that runs is not the target: the next boot is the one that counts. Known only in the boot that this
+         * is (a journal alone may be from before it). */
+        bool reboot_awaited;
         const char *offered_version; /* by the last check; NULL nothing newer */
         uint64_t offered_serial, offered_issued;
         const char *outcome, *reason, *message; /* of the last update; NULL none */

@@ -238,6 +238,11 @@ static bool reboot_is_ours(const Plan *p, ScheduleItem *item)
                 say(item, "kured decides when");
                 return false;
         }
+        if (p->f->phase == PHASE_FINALIZED && p->policy->reboot.coordinator == POLICY_COORD_DBUS) {
+                item->rule = "coordinator";
+                say(item, "whoever watches com.coreos.update1 decides when");
+                return false;
+        }
         return true;
 }
 
