@@ -21,6 +21,10 @@ void config_done(Config *c)
         free(c->version_key);
         free(c->source_type);
         free(c->source_url);
+        free(c->omaha_app);
+        free(c->omaha_track);
+        free(c->omaha_alias);
+        free(c->omaha_oem);
         free(c->report_url);
         free(c->report_bearer_file);
         slot_config_done(&c->slots);
@@ -185,6 +189,28 @@ static int take_interval(const Json *source, Config *c, Why *why)
         return 0;
 }
 
+/* Read whatever the source is: an orchestrator may name an update server with each of its requests. */
+static int take_omaha(const Json *source, Config *c, Why *why)
+{
+        _cleanup_(free_charp) char *hash = NULL;
+        int r;
+
+        if ((r = take_str(source, "appId", "source.appId", NULL, &c->omaha_app, why)) < 0 ||
+            (r = take_str(source, "track", "source.track", NULL, &c->omaha_track, why)) < 0 ||
+            (r = take_str(source, "alias", "source.alias", NULL, &c->omaha_alias, why)) < 0 ||
+            (r = take_str(source, "oem", "source.oem", NULL, &c->omaha_oem, why)) < 0 ||
+            (r = take_str(source, "packageHash", "source.packageHash", "ignore", &hash, why)) < 0)
+                return r;
+        c->omaha_hash = omaha_hash_from_name(hash);
+        if (c->omaha_hash < 0) {
+                c->omaha_hash = OMAHA_HASH_METADATA_SHA384; /* the stricter one, until it is mended */
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config",
+                            "gybe.json: source.packageHash is \"%s\"; it must be ignore or metadata-sha384",
+                            hash);
+        }
+        return 0;
+}
+
 static int take_source(const Json *root, Config *c, Why *why)
 {
         _cleanup_(free_charp) char *type = NULL;
@@ -198,6 +224,8 @@ static int take_source(const Json *root, Config *c, Why *why)
                 r = take_str(source, "type", "source.type", "none", &type, why);
         if (r >= 0)
                 r = take_str(source, "url", "source.url", NULL, &c->source_url, why);
+        if (r >= 0)
+                r = take_omaha(source, c, why);
         if (r < 0)
                 return r;
         if (streq(type, "none"))
@@ -206,12 +234,19 @@ static int take_source(const Json *root, Config *c, Why *why)
                 c->source = SOURCE_FEED;
         else if (streq(type, "oci"))
                 c->source = SOURCE_OCI;
+        else if (streq(type, "omaha"))
+                c->source = SOURCE_OMAHA;
+        else if (streq(type, "ostree"))
+                c->source = SOURCE_OSTREE;
         else
                 return fail(why, -EINVAL, WHY_USAGE, "bad-config",
                             "gybe.json: source.type \"%s\" is not known to gybe " GYBE_VERSION, type);
         if (c->source != SOURCE_NONE && !c->source_url)
                 return fail(why, -EINVAL, WHY_USAGE, "bad-config",
                             "gybe.json: source.type is \"%s\" but source.url is missing", type);
+        if (c->source == SOURCE_OMAHA && !c->omaha_app)
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config",
+                            "gybe.json: source.type is \"omaha\" but source.appId is missing");
         c->source_type = TAKE(type);
         return 0;
 }
@@ -229,9 +264,9 @@ static int take_trust(const Json *root, Config *c, Why *why)
         if (!require)
                 return 0;
         if (!json_is_array(require) || json_len(require) == 0)
-                return fail(
-                        why, -EINVAL, WHY_USAGE, "bad-config",
-                        "gybe.json: trust.require must list at least one of \"release\" and \"secureboot\"");
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config",
+                            "gybe.json: trust.require must list at least one of \"release\", \"secureboot\" "
+                            "and \"server\"");
         c->require = 0;
         c->require_configured = true;
         json_foreach (item, require) {
@@ -241,6 +276,8 @@ static int take_trust(const Json *root, Config *c, Why *why)
                         c->require |= TRUST_RELEASE;
                 else if (streq0(s, "secureboot"))
                         c->require |= TRUST_SECUREBOOT;
+                else if (streq0(s, "server"))
+                        c->require |= TRUST_SERVER;
                 else
                         return fail(why, -EINVAL, WHY_USAGE, "bad-config",
                                     "gybe.json: trust.require names \"%s\", which gybe " GYBE_VERSION

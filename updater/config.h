@@ -15,6 +15,8 @@ typedef enum SourceType {
         SOURCE_NONE,
         SOURCE_FEED,
         SOURCE_OCI,
+        SOURCE_OMAHA,
+        SOURCE_OSTREE,
         _SOURCE_MAX,
         _SOURCE_INVALID = -22,
 } SourceType;
@@ -22,6 +24,7 @@ typedef enum SourceType {
 typedef enum TrustRequire {
         TRUST_RELEASE = 1 << 0,
         TRUST_SECUREBOOT = 1 << 1,
+        TRUST_SERVER = 1 << 2, /* the metadata hash that an authenticated update server names */
 } TrustRequire;
 
 typedef struct Config {
@@ -33,8 +36,10 @@ typedef struct Config {
         BootLoader boot_loader; /* bootloader, default auto */
         SlotConfig slots;       /* disk.layout */
         SourceType source;
-        char *source_type, *source_url; /* the type as it is written, "none" */
-        uint64_t source_interval;       /* seconds between two questions of the agent, default an hour */
+        char *source_type, *source_url;                          /* the type as it is written, "none" */
+        char *omaha_app, *omaha_track, *omaha_alias, *omaha_oem; /* NULL not set */
+        OmahaHash omaha_hash;
+        uint64_t source_interval; /* seconds between two questions of the agent, default an hour */
         unsigned
                 require; /* TrustRequire bits; TRUST_SECUREBOOT is added when the machine booted with it on */
         bool require_configured; /* trust.require was set: then nothing is added */

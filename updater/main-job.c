@@ -281,6 +281,9 @@ static int run_job(Worker *w)
         UpdateOptions options = {
                 .release = o->release,
                 .version = o->version,
+                .omaha_url = o->omaha_url,
+                .omaha_app = o->omaha_app,
+                .omaha_track = o->omaha_track,
                 .disk_path = w->disk,
                 .allow_downgrade = o->allow_downgrade,
                 .no_reboot = o->no_reboot,

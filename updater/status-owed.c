@@ -38,12 +38,12 @@ Json *status_locks_json(const Host *h)
         return list;
 }
 
-Json *status_outbox_json(const Host *h)
+Json *status_outbox_json(const Host *h, OutboxBox box)
 {
         _cleanup_(outbox_state_done) OutboxState s = { 0 };
         Json *o;
 
-        if (outbox_state(h->env, &s, NULL) < 0 ||
+        if (outbox_state(h->env, box, &s, NULL) < 0 ||
             (s.pending == 0 && s.rejected == 0 && s.last_delivered == 0))
                 return NULL;
         o = json_new_object();

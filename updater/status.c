@@ -321,7 +321,8 @@ Json *status_json(const Host *h)
         json_set(j, "update", update_json(&h->journal));
         json_set(j, "reboot", reboot_json(h));
         json_set(j, "locks", status_locks_json(h));
-        json_set(j, "outbox", status_outbox_json(h));
+        json_set(j, "outbox", status_outbox_json(h, OUTBOX_REPORTS));
+        json_set(j, "omahaOutbox", status_outbox_json(h, OUTBOX_OMAHA));
         json_set(j, "failure", failure_json(&h->journal));
         json_set(j, "health", verdict_json(h));
         source = json_new_object();

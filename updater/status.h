@@ -9,7 +9,7 @@
 Json *status_json(const Host *host);
 /* What is owed to servers (status-owed.c); NULL nothing. */
 Json *status_locks_json(const Host *host);
-Json *status_outbox_json(const Host *host);
+Json *status_outbox_json(const Host *host, OutboxBox box);
 /* 80 columns. now (seconds): the document is the agent's, who goes on by itself; 0: nobody does. colour: escape sequences are
  * welcome. The caller frees; NULL: no memory. */
 char *status_picture(const Json *status, uint64_t now, bool colour);

@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "base/url.h"
 #include "source/oci.h"
+#include "source/ostree.h"
 
 #include <errno.h>
 
@@ -133,7 +134,7 @@ static int save_rotation(Update *u, const Envelope *e, uint64_t n, Why *why)
         return r < 0 ? fail_errno(why, r, WHY_HOST, STATE_DIR "/%s", name) : 0;
 }
 
-/* root.N.json beside the index of a feed; the tag root.N in a registry. */
+/* root.N.json beside the index of a feed, or beside the COSIs of an OSTree repository; the tag root.N in a registry. */
 static int rotation_url(const char *source_url, uint64_t n, char **ret, Why *why)
 {
         bool oci = url_is_oci(source_url);
@@ -142,6 +143,8 @@ static int rotation_url(const char *source_url, uint64_t n, char **ret, Why *why
 
         if (!name)
                 return -ENOMEM;
+        if (url_is_ostree(source_url))
+                return ostree_cosi_url(source_url, name, ret, why);
         return oci ? oci_with_tag(source_url, name, ret, why) : url_sibling(source_url, name, ret, why);
 }
 
@@ -289,6 +292,34 @@ static int find_in_registry(Update *u, Why *why)
         return fetch_rotations(u, u->host.config.source_url, why);
 }
 
+/* Nor does a repository: refs point, the signed release file is judged. */
+static int find_in_repository(Update *u, Why *why)
+{
+        const Config *c = &u->host.config;
+        int r;
+
+        if ((r = ostree_offer(c->source_url, c->product, u->host.arch, c->channel, u->options.version,
+                              &u->offer, why)) < 0 ||
+            (r = update_fetch(u, why)) < 0 || (r = load_anchors(u, why)) < 0)
+                return r;
+        return fetch_rotations(u, u->offer.release_url, why);
+}
+
+/* What a person named. */
+static int find_named(Update *u, Why *why)
+{
+        const Config *c = &u->host.config;
+        int r;
+
+        if (!url_is_ostree(u->options.release))
+                return request_offer(u->options.release, &u->offer, why);
+        r = ostree_offer(u->options.release, c->product, u->host.arch, c->channel, u->options.version,
+                         &u->offer, why);
+        if (r >= 0)
+                u->offer.explicit_ = true;
+        return r;
+}
+
 int update_find(Update *u, Why *why)
 {
         if (u->host.config_why.kind != WHY_NONE) {
@@ -297,12 +328,16 @@ int update_find(Update *u, Why *why)
         }
         if (!u->host.config.product)
                 return fail(why, -EINVAL, WHY_USAGE, "bad-config", "gybe.json: product is not set");
+        if (update_asks_omaha(u))
+                return update_find_omaha(u, why);
         if (u->options.release)
-                return request_offer(u->options.release, &u->offer, why);
+                return find_named(u, why);
         if (u->host.config.source == SOURCE_NONE) {
                 (void) fail(why, -EINVAL, WHY_USAGE, "no-source", "no source of releases is configured");
                 return fail_hint(why, -EINVAL, "name a release file or a COSI, or set source in gybe.json");
         }
+        if (u->host.config.source == SOURCE_OSTREE)
+                return find_in_repository(u, why);
         return u->host.config.source == SOURCE_OCI ? find_in_registry(u, why) : find_in_feed(u, why);
 }
 
@@ -359,7 +394,9 @@ static int check_offer_agrees(const Update *u, const char *sha384, Why *why)
                 return fail(why, -EBADMSG, WHY_TRUST, "contradiction",
                             "release file: it says version %s, serial %llu; the %s says %s, %llu",
                             u->release.version, (unsigned long long) u->release.serial,
-                            url_is_oci(o->release_url) ? "tag" : "feed index",
+                            url_is_oci(o->release_url)      ? "tag"
+                            : url_is_ostree(o->release_url) ? "commit"
+                                                            : "feed index",
                             o->version ? o->version : "nothing", (unsigned long long) o->serial);
         return 0;
 }
@@ -381,7 +418,8 @@ static int read_release(Update *u, Why *why)
         if ((r = believe(u, ROLE_RELEASE, &e, "release file", &verdict, &anchor, why)) < 0 ||
             (r = release_parse(e.payload.data, e.payload.size, "release file", &u->release, why)) < 0 ||
             (r = sha256_hex(e.payload.data, e.payload.size, u->release_sha256)) < 0 ||
-            (r = check_offer_agrees(u, sha384, why)) < 0)
+            (r = check_offer_agrees(u, sha384, why)) < 0 ||
+            (r = omaha_offer_check(&u->offer, &u->release, why)) < 0)
                 return r;
         u->has_release = true;
         u->anchor_name = anchor->name;
@@ -400,7 +438,9 @@ static int find_cosi(Update *u, Why *why)
                 u->cosi_url = strdup(u->offer.cosi_url);
                 if (!u->cosi_url)
                         return -ENOMEM;
-        } else if (u->has_release)
+        } else if (u->has_release && url_is_ostree(u->offer.release_url))
+                r = ostree_cosi_url(u->offer.release_url, u->release.cosi.name, &u->cosi_url, why);
+        else if (u->has_release)
                 r = url_sibling(u->offer.release_url, u->release.cosi.name, &u->cosi_url, why);
         if (r < 0)
                 return r;
@@ -413,10 +453,12 @@ int update_admit(Update *u, Why *why)
 {
         int r;
 
+        if ((r = update_check_server(u, why)) < 0)
+                return r;
         r = read_release(u, why);
         if (r < 0 && why->kind == WHY_NETWORK && r == -ENOENT && !(u->host.config.require & TRUST_RELEASE) &&
             u->offer.cosi_url) {
-                /* No release file, and none is demanded: the Secure Boot chain alone decides. */
+                /* No release file, and none is demanded: the Secure Boot chain, or the update server's hash, decides. */
                 *why = (Why){ 0 };
                 r = 0;
         } else if (r == -ENOENT && u->offer.cosi_url) {

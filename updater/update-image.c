@@ -16,11 +16,16 @@ static int check_metadata_digest(Stage *s, Why *why)
         char digest[SHA384_HEX];
         int r;
 
-        if (!s->u->has_release)
-                return 0;
         r = sha384_hex(s->container.metadata.data, s->container.metadata.size, digest);
         if (r < 0)
                 return r;
+        if (s->u->offer.metadata_sha384[0] && !streq(digest, s->u->offer.metadata_sha384))
+                return fail(
+                        why, -EBADMSG, WHY_TRUST, "metadata-digest",
+                        "COSI: the SHA-384 of its metadata.json is %.16s..., the update server says %.16s...",
+                        digest, s->u->offer.metadata_sha384);
+        if (!s->u->has_release)
+                return 0;
         if (!streq(digest, s->u->release.cosi.metadata_sha384))
                 return fail(
                         why, -EBADMSG, WHY_TRUST, "metadata-digest",
@@ -158,13 +163,16 @@ static int synthesize_release(Stage *s, Why *why)
                 return fail(why, -EOPNOTSUPP, WHY_TRUST, "no-release-file",
                             "trust: an image with an inline hash tree needs a release file");
         rel->usr.hash_size = s->cosi.usr->verity.uncompressed_size;
+        rel->cosi.size = s->container.size;
+        if (sha384_hex(s->container.metadata.data, s->container.metadata.size, rel->cosi.metadata_sha384) < 0)
+                return -ENOMEM;
         if (!streq(rel->arch, s->u->host.arch))
                 return fail(why, -EINVAL, WHY_TRUST, "wrong-arch", "COSI: it is for %s, this host is %s",
                             rel->arch, s->u->host.arch);
         if (trust_state_revoked(&s->u->host.trust, false, 0, rel->usr.roothash))
                 return fail(why, -EKEYREVOKED, WHY_TRUST, "revoked",
                             "COSI: its root hash %.16s... has been revoked", rel->usr.roothash);
-        return 0;
+        return omaha_offer_check(&s->u->offer, rel, why);
 }
 
 int stage_open_image(Stage *s, Why *why)

@@ -285,7 +285,9 @@ int update_recover(Update *u, Why *why)
 {
         int r = recover(u, why);
 
-        if (r >= 0)
+        if (r >= 0) {
                 update_coordinate(u);
+                update_omaha_sync(u);
+        }
         return r;
 }

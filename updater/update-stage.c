@@ -462,6 +462,7 @@ int update_fill_slot(Update *u, Why *why)
         r = stage_check(&s, why);
         if (r < 0)
                 return r;
+        update_omaha_downloads(u);
         r = stage_begin(&s, why);
         if (r >= 0)
                 r = stage_bytes(&s, why);

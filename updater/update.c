@@ -121,6 +121,7 @@ int update_record(Update *u, const char *event, Json *more, Why *why)
         u->rejection_recorded =
                 u->rejection_recorded || streq(event, "stage-failed") || streq(event, "finalize-refused");
         update_report(u, e);
+        update_omaha_event(u, event);
         return r;
 }
 
@@ -211,7 +212,11 @@ int update_check(Update *u, Why *why)
         int r = host_require(&u->host, why);
 
         u->checking = true;
-        return r < 0 ? r : update_walk(u, PHASE_IDLE, PHASE_TRUSTED, why);
+        if (r < 0)
+                return r;
+        r = update_walk(u, PHASE_IDLE, PHASE_TRUSTED, why);
+        update_omaha_walked(u, r, why);
+        return r;
 }
 
 int update_stage(Update *u, Why *why)
@@ -227,6 +232,7 @@ int update_stage(Update *u, Why *why)
         /* Already there is an answer, not a failure; update_both() goes on from it. */
         if (r == -ENODATA && why->kind == WHY_NOTHING)
                 u->host.journal.phase = before;
+        update_omaha_walked(u, r, why);
         return r;
 }
 

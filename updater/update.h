@@ -8,7 +8,7 @@
 #include "facts.h"
 #include "state/evidence.h"
 #include "slot/pace.h"
-#include "source/source.h"
+#include "source/omaha.h"
 
 typedef struct UpdateProgress {
         const char *what;                   /* "checking", "planning", "staging", "verifying", "watching" */
@@ -21,6 +21,8 @@ typedef struct UpdateProgress {
 typedef struct UpdateOptions {
         const char *release; /* path or URL an operator named; NULL: ask the source */
         const char *version; /* the version to take; NULL: what the source offers */
+        const char *omaha_url, *omaha_app,
+                *omaha_track; /* an update server to ask instead of the source; NULL none */
         const char *disk_path;
         bool allow_downgrade, no_reboot;
         bool override; /* a person passes window, wave, age and hold; goes into history */
@@ -58,6 +60,8 @@ typedef struct Update {
         char release_sha256[65];
         uint64_t feed_serial;
         char *cosi_url, *source_text; /* redacted, for people */
+
+        bool omaha_staging; /* what an update server granted is being downloaded, by this process */
 
         /* what the last verb did, for the caller to tell */
         Recovery recovery;
@@ -124,6 +128,34 @@ void update_let_go(Update *u); /* of the job lock */
 /* Reports (update-deliver.c), where report.url is set: what history got goes to the outbox, too. */
 void update_report(Update *u, const Json *event);
 void update_deliver_afterwards(Update *u);
+/* Update servers (update-omaha.c): whether one is asked, and its offer. */
+typedef struct OmahaSelf { /* what an OmahaAsk borrows */
+        char machine_id[OMAHA_ID_SIZE], version[OMAHA_VERSION_SIZE], session_id[37], request_id[37];
+} OmahaSelf;
+
+bool update_asks_omaha(const Update *u);
+int update_find_omaha(Update *u, Why *why);
+int update_check_server(const Update *u,
+                        Why *why); /* trust.require "server": a hash was named by one that is authenticated */
+int update_omaha_self(Update *u, OmahaSelf *ret, OmahaAsk *ask, Why *why);
+int update_omaha_exchange(Update *u, const char *url, const OmahaAsk *ask, uint64_t timeout_sec,
+                          OmahaReply *ret, Why *why);
+/* What they are told (update-omaha-tell.c); none of it makes a verb fail. The offer was granted; the download begins; something
+ * was recorded; the walk ended; what the journal says is told. */
+int update_omaha_granted(Update *u, const char *url, const char *app, const char *track, const char *from,
+                         Why *why);
+int update_omaha_close(Update *u, Why *why); /* without a word: it was told in another way */
+void update_omaha_downloads(Update *u);
+void update_omaha_event(Update *u, const char *event);
+void update_omaha_walked(Update *u, int r, const Why *why);
+void update_omaha_sync(Update *u);
+/* 0 taken; -EBADMSG this is no report; else not now, and not before *ret_pause seconds. */
+int update_omaha_send(Update *u, const OutboxEntry *e, uint64_t timeout_sec, uint64_t *ret_pause, Why *why);
+char *update_omaha_url(const OutboxEntry *e); /* where it goes; NULL: nowhere */
+/* update-deliver.c: everything that waits for this server goes before a question; what waits for another one that cannot be
+ * reached is put aside. */
+int update_omaha_tell_first(Update *u, const char *url, uint64_t budget_sec, Why *why);
+int update_omaha_deliver_now(Update *u); /* a moment, for what is not urgent */
 /* It is not needed: written down, and given back by update_unlock(). */
 void update_drop_lock(Update *u);
 /* Sentinel and lock are what the phase asks for: after recovery, after a flip, after a verdict. Local files only. */

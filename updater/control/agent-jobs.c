@@ -91,7 +91,7 @@ static int take_in(Agent *a, const char *id, const JobOrder *order, Json *result
         bool own = streq0(order->by.how, "agent");
         MemoryEvent e = { .verb = order->verb,
                           .unattended = own,
-                          .of_source = !order->release && (!order->version || own),
+                          .of_source = !order->release && !order->omaha_url && (!order->version || own),
                           .vanished = vanished,
                           .exit_code = code,
                           .result = result };

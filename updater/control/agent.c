@@ -143,7 +143,12 @@ void agent_replan(Agent *a)
         (void) json_get_u64(slot, "serial", &f.running_serial);
         /* What cannot be read there is a job's to complain about; it is no reason to start one. */
         (void) reboot_locks_next(a->env, &f.unlock_at, NULL);
-        (void) outbox_due(a->env, &f.deliver_at, NULL);
+        for (OutboxBox box = 0; box < _OUTBOX_MAX; box++) {
+                uint64_t due = UINT64_MAX;
+
+                (void) outbox_due(a->env, box, &due, NULL);
+                f.deliver_at = MIN(f.deliver_at, due);
+        }
         schedule_plan(&f, &a->policy, &a->memory, a->now, &a->plan);
         if (before.headline != a->plan.headline ||
             before.items[before.headline].at != a->plan.items[a->plan.headline].at ||

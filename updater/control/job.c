@@ -13,6 +13,7 @@
 #define JOB_FILE_MAX  (64u * 1024u)  /* a request: an address of 4 KiB and a few words */
 #define JOB_REPLY_MAX (256u * 1024u) /* a result: health checks with the ends of their output */
 #define JOB_TEXT_MAX  4096u          /* an address */
+#define JOB_NAME_MAX  256u           /* of an application or a track */
 #define JOB_LIST_MAX  256u           /* far more than are ever kept; the rest is somebody else's mess */
 
 typedef enum JobTakes {
@@ -74,6 +75,12 @@ int job_order_check(const JobOrder *o, Why *why)
         if ((o->release || o->version || o->allow_downgrade) && !(takes & TAKES_RELEASE) &&
             !(o->allow_downgrade && streq(o->verb, "rollback")))
                 return usage(why, o->verb, "it takes no release");
+        if ((o->omaha_url || o->omaha_app || o->omaha_track) && !(takes & TAKES_RELEASE))
+                return usage(why, o->verb, "it asks no update server");
+        if ((!o->omaha_url != !o->omaha_app) || (o->omaha_track && !o->omaha_url))
+                return usage(why, o->verb, "an update server is named by its address and an application id");
+        if (o->omaha_url && o->release)
+                return usage(why, o->verb, "name a RELEASE or an update server, not both");
         if (o->release && o->version)
                 return usage(why, o->verb, "name a RELEASE or --version, not both");
         if (o->no_reboot && !(takes & TAKES_REBOOT))
@@ -83,7 +90,11 @@ int job_order_check(const JobOrder *o, Why *why)
         if ((o->release && strlen(o->release) > JOB_TEXT_MAX) ||
             (o->version && strlen(o->version) > JOB_TEXT_MAX))
                 return usage(why, o->verb, "this name is too long");
-        if (o->unattended && (o->release || o->override || o->allow_downgrade))
+        if ((o->omaha_url && strlen(o->omaha_url) > JOB_TEXT_MAX) ||
+            (o->omaha_app && strlen(o->omaha_app) > JOB_NAME_MAX) ||
+            (o->omaha_track && strlen(o->omaha_track) > JOB_NAME_MAX))
+                return usage(why, o->verb, "this name is too long");
+        if (o->unattended && (o->release || o->omaha_url || o->override || o->allow_downgrade))
                 return usage(why, o->verb, "only a person may ask for this");
         return 0;
 }
@@ -136,6 +147,11 @@ static Json *job_json(const char *id, const JobOrder *o, uint64_t at)
         json_set_str(j, "verb", o->verb);
         json_set_str(j, "release", o->release);
         json_set_str(j, "version", o->version);
+        if (o->omaha_url) {
+                json_set_str(json_sub(j, "omaha"), "url", o->omaha_url);
+                json_set_str(json_sub(j, "omaha"), "appId", o->omaha_app);
+                json_set_str(json_sub(j, "omaha"), "track", o->omaha_track);
+        }
         json_set_bool(j, "allowDowngrade", o->allow_downgrade);
         json_set_bool(j, "noReboot", o->no_reboot);
         json_set_bool(j, "override", o->override);
@@ -207,6 +223,9 @@ int job_parse(const void *data, size_t size, Job *ret, Why *why)
         if ((r = take(&job, j, "id", &id)) < 0 || (r = take(&job, j, "verb", &o->verb)) < 0 ||
             (r = take(&job, j, "release", &o->release)) < 0 ||
             (r = take(&job, j, "version", &o->version)) < 0 ||
+            (r = take(&job, json_get(j, "omaha"), "url", &o->omaha_url)) < 0 ||
+            (r = take(&job, json_get(j, "omaha"), "appId", &o->omaha_app)) < 0 ||
+            (r = take(&job, json_get(j, "omaha"), "track", &o->omaha_track)) < 0 ||
             (r = take_bool(j, "allowDowngrade", &o->allow_downgrade)) < 0 ||
             (r = take_bool(j, "noReboot", &o->no_reboot)) < 0 ||
             (r = take_bool(j, "override", &o->override)) < 0 ||

@@ -29,8 +29,9 @@ typedef struct JobRequester {
 
 typedef struct JobOrder {
         const char *verb;
-        const char *release; /* path or URL; NULL: the source's offer */
-        const char *version; /* NULL: what the source offers */
+        const char *release;                             /* path or URL; NULL: the source's offer */
+        const char *version;                             /* NULL: what the source offers */
+        const char *omaha_url, *omaha_app, *omaha_track; /* an update server to ask instead; NULL none */
         bool allow_downgrade, no_reboot;
         bool override;   /* windows, waves, age and holds do not count; recorded */
         bool unattended; /* the agent's own decision: the automation level counts */

@@ -17,6 +17,9 @@ void call_done(Call *c)
 {
         free(c->version);
         free(c->release);
+        free(c->omaha_url);
+        free(c->omaha_app);
+        free(c->omaha_track);
         free(c->text);
         free(c->reason);
         free(c->user);
@@ -92,6 +95,8 @@ static const struct {
         { "version", "s", CALL_OPTION_VERSION },          { "release", "s", CALL_OPTION_RELEASE },
         { "allowDowngrade", "b", CALL_OPTION_DOWNGRADE }, { "override", "b", CALL_OPTION_OVERRIDE },
         { "noReboot", "b", CALL_OPTION_NO_REBOOT },       { "at", "t", CALL_OPTION_AT },
+        { "omaha-url", "s", CALL_OPTION_OMAHA_URL },      { "omaha-app", "s", CALL_OPTION_OMAHA_APP },
+        { "omaha-track", "s", CALL_OPTION_OMAHA_TRACK },
 };
 
 static int read_value(sd_bus_message *m, CallOption bit, const char *name, Call *c, Why *why)
@@ -104,6 +109,12 @@ static int read_value(sd_bus_message *m, CallOption bit, const char *name, Call 
                 return call_read_text(m, name, 1, CALL_VERSION_MAX, &c->version, why);
         case CALL_OPTION_RELEASE:
                 return call_read_text(m, name, 1, CALL_RELEASE_MAX, &c->release, why);
+        case CALL_OPTION_OMAHA_URL:
+                return call_read_text(m, name, 1, CALL_RELEASE_MAX, &c->omaha_url, why);
+        case CALL_OPTION_OMAHA_APP:
+                return call_read_text(m, name, 1, CALL_NAME_MAX, &c->omaha_app, why);
+        case CALL_OPTION_OMAHA_TRACK:
+                return call_read_text(m, name, 1, CALL_NAME_MAX, &c->omaha_track, why);
         case CALL_OPTION_AT:
                 if (sd_bus_message_read(m, "t", &usec) <= 0)
                         return wrong(why, name, "a time is wanted");

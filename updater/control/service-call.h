@@ -12,6 +12,7 @@ typedef struct sd_bus_message sd_bus_message;
 /* Limits of what a caller may send; what waits for a password is no larger than this. */
 #define CALL_VERSION_MAX 128u
 #define CALL_RELEASE_MAX 4096u /* a path, or a URL as long as servers take them */
+#define CALL_NAME_MAX    256u  /* of an application or a track */
 #define CALL_REASON_MAX  256u  /* a sentence */
 
 typedef enum CallOption {
@@ -21,11 +22,14 @@ typedef enum CallOption {
         CALL_OPTION_OVERRIDE = 1 << 3,
         CALL_OPTION_NO_REBOOT = 1 << 4,
         CALL_OPTION_AT = 1 << 5,
+        CALL_OPTION_OMAHA_URL = 1 << 6,
+        CALL_OPTION_OMAHA_APP = 1 << 7,
+        CALL_OPTION_OMAHA_TRACK = 1 << 8,
 } CallOption;
 
 typedef struct Call {
         unsigned given; /* CallOption */
-        char *version, *release;
+        char *version, *release, *omaha_url, *omaha_app, *omaha_track;
         bool allow_downgrade, override, no_reboot;
         uint64_t at;
 

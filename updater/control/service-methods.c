@@ -15,7 +15,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define WALK         (CALL_OPTION_VERSION | CALL_OPTION_RELEASE | CALL_OPTION_DOWNGRADE | CALL_OPTION_OVERRIDE)
+#define OMAHA (CALL_OPTION_OMAHA_URL | CALL_OPTION_OMAHA_APP | CALL_OPTION_OMAHA_TRACK)
+#define WALK                                                                                                 \
+        (CALL_OPTION_VERSION | CALL_OPTION_RELEASE | CALL_OPTION_DOWNGRADE | CALL_OPTION_OVERRIDE | OMAHA)
 #define OVERRIDE     "org.gybe.update1.override"
 #define RULES_ACTION "org.gybe.update1.manage-policy"
 
@@ -66,6 +68,9 @@ static int act_job(Service *s, const Method *method, const Call *call, sd_bus_me
                 .verb = method->verb,
                 .release = call->release,
                 .version = call->version,
+                .omaha_url = call->omaha_url,
+                .omaha_app = call->omaha_app,
+                .omaha_track = call->omaha_track,
                 .allow_downgrade = call->allow_downgrade,
                 .no_reboot = call->no_reboot,
                 .override = call->override,

@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "disk/node.h"
+#include "disk/queue.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,8 @@ struct Area {
         uint64_t base; /* of the partition in fd: 0 for a partition's own node */
         uint64_t size;
         bool writable, direct;
+        bool direct_reads, direct_writes; /* the target has taken one of each */
+        Queue *queue;                     /* from the second unit on */
         uint64_t dirty;
 };
 
@@ -34,6 +37,7 @@ Area *area_free(Area *area)
 {
         if (!area)
                 return NULL;
+        area->queue = queue_free(area->queue);
         if (area->fd >= 0)
                 (void) close(area->fd);
         free(area);
@@ -97,12 +101,13 @@ static int open_node(const Disk *disk, const char *node, int flags, Area *area, 
         return area->fd < 0 ? fail_open(area, area->fd, why) : check_node(area, node, why);
 }
 
-/* An image file, or a block device whose partitions the kernel does not know: the partition is a range of it.
- */
+/* An image file, or a block device whose partitions the kernel does not know: the partition is a range of it. Not exclusive: that
+ * would claim all of the disk, and a slot's data and hash areas are two claims. */
 static int open_whole(const Disk *disk, int flags, Area *area, Why *why)
 {
         struct stat st;
 
+        flags &= ~O_EXCL;
         area->fd = open(disk->path, flags);
         if (area->fd < 0 && errno == EINVAL) {
                 area->direct = false;
@@ -162,6 +167,7 @@ static int go_buffered(Area *area)
 {
         int flags = fcntl(area->fd, F_GETFL);
 
+        area->queue = queue_free(area->queue);
         if (flags < 0 || fcntl(area->fd, F_SETFL, flags & ~O_DIRECT) < 0)
                 return -errno;
         area->direct = false;
@@ -181,10 +187,22 @@ static int check_request(const Area *area, uint64_t offset, const void *buf, siz
                     write ? "a write" : "a read", size, offset, area->part->label);
 }
 
+/* Only for a target that has proved to take direct I/O; without threads things go one after the other. */
+static Queue *queue_of(Area *area, bool proved)
+{
+        if (!area->queue && proved && area->direct && queue_new(area->fd, &area->queue) < 0)
+                area->queue = NULL;
+        return area->queue;
+}
+
 static int read_unit(Area *area, uint64_t offset, void *buf, size_t size)
 {
-        ssize_t l = fd_pread_full(area->fd, buf, size, area->base + offset);
+        Queue *q = queue_of(area, area->direct_reads);
+        ssize_t l;
 
+        if (q && queue_read(q, area->base + offset, buf, size, area->base + area->size) > 0)
+                return 0;
+        l = fd_pread_full(area->fd, buf, size, area->base + offset);
         if (l == -EINVAL && area->direct) {
                 int r = go_buffered(area);
                 if (r < 0)
@@ -195,6 +213,7 @@ static int read_unit(Area *area, uint64_t offset, void *buf, size_t size)
                 return (int) l;
         if ((size_t) l < size)
                 return -ENODATA; /* an image file that became shorter */
+        area->direct_reads = area->direct;
         if (!area->direct && area->dirty == 0)
                 drop_pages(area, offset, size);
         return 0;
@@ -220,10 +239,21 @@ int area_read(Area *area, uint64_t offset, void *buf, size_t size, Why *why)
         return 0;
 }
 
+static int fail_write(const Area *area, int r, uint64_t at, Why *why)
+{
+        return fail_errno(why, r, WHY_HOST, "%s: cannot write %s at byte %" PRIu64, area->path,
+                          area->part->label, at);
+}
+
 int area_sync(Area *area, Why *why)
 {
+        uint64_t at = 0;
+        int r = area->queue ? queue_drain(area->queue, &at) : 0;
+
         if (!area->writable)
                 return 0;
+        if (r < 0)
+                return fail_write(area, r, at - area->base, why);
         if (fsync(area->fd) < 0)
                 return fail_errno(why, -errno, WHY_HOST, "%s: what was written to %s is not on the disk",
                                   area->path, area->part->label);
@@ -235,16 +265,26 @@ int area_sync(Area *area, Why *why)
 
 static int write_unit(Area *area, uint64_t offset, const void *buf, size_t size, Why *why)
 {
-        int r = fd_pwrite_full(area->fd, buf, size, area->base + offset);
+        Queue *q = area->direct_writes ? queue_of(area, true) : NULL;
+        uint64_t at = 0;
+        int r;
 
+        if (q) {
+                r = queue_write(q, area->base + offset, buf, size, &at);
+                return r < 0 ? fail_write(area, r, at - area->base, why) : 0;
+        }
+        /* a read ahead of the reading side must not bring back what was there before */
+        if (area->queue && (r = queue_drain(area->queue, &at)) < 0)
+                return fail_write(area, r, at - area->base, why);
+        r = fd_pwrite_full(area->fd, buf, size, area->base + offset);
         if (r == -EINVAL && area->direct) {
                 r = go_buffered(area);
                 if (r >= 0)
                         r = fd_pwrite_full(area->fd, buf, size, area->base + offset);
         }
         if (r < 0)
-                return fail_errno(why, r, WHY_HOST, "%s: cannot write %s at byte %" PRIu64, area->path,
-                                  area->part->label, offset);
+                return fail_write(area, r, offset, why);
+        area->direct_writes = area->direct;
         area->dirty += size;
         return !area->direct && area->dirty >= DIRTY_MAX ? area_sync(area, why) : 0;
 }

@@ -214,12 +214,26 @@ static void registry_options_done(RegistryOptions *o)
         free(o->arch);
 }
 
+static int settle_repository(HttpOptions *o, Why *why)
+{
+        _cleanup_(ostree_url_done) OstreeUrl u = { 0 };
+        int r = ostree_url_parse(o->bearer_origin, &u, why);
+
+        if (r < 0)
+                return r;
+        free(o->bearer_origin);
+        o->bearer_origin = TAKE(u.base);
+        return 0;
+}
+
 /* A source in a registry is an address for people: the token goes to where it leads. */
 static int settle_origin(HttpOptions *o, RegistryOptions *registry, Why *why)
 {
         _cleanup_(oci_ref_done) OciRef ref = { 0 };
         int r;
 
+        if (o->bearer_origin && url_is_ostree(o->bearer_origin))
+                return settle_repository(o, why);
         if (!o->bearer_origin || !url_is_oci(o->bearer_origin))
                 return 0;
         registry->configured = TAKE(o->bearer_origin);

@@ -292,17 +292,17 @@ int omaha_offer_check(const Offer *offer, const Release *release, Why *why)
                 return 0;
         if (omaha_version(release->version, version) < 0 || !streq0(offer->omaha_version, version)) {
                 (void) fail(why, -EBADMSG, WHY_TRUST, "contradiction",
-                            "release file: it is of version %s, the update server offers %s",
-                            release->version, offer->omaha_version);
+                            "release: it is of version %s, the update server offers %s", release->version,
+                            offer->omaha_version);
                 return fail_hint(why, -EBADMSG, "a package's version must be that of the release in it");
         }
         if (offer->cosi_size > 0 && offer->cosi_size != release->cosi.size)
                 return fail(why, -EBADMSG, WHY_TRUST, "contradiction",
-                            "release file: its COSI has %llu bytes, the update server's package has %llu",
+                            "release: its COSI has %llu bytes, the update server's package has %llu",
                             (unsigned long long) release->cosi.size, (unsigned long long) offer->cosi_size);
         if (offer->metadata_sha384[0] && !streq(offer->metadata_sha384, release->cosi.metadata_sha384))
                 return fail(why, -EBADMSG, WHY_TRUST, "contradiction",
-                            "release file: the SHA-384 of its COSI's metadata is not the one that the update "
+                            "release: the SHA-384 of its COSI's metadata is not the one that the update "
                             "server names");
         return 0;
 }

@@ -9,13 +9,22 @@
 
 #include <errno.h>
 
-#define STATE_NAME  "state.json"
 #define STATE_MAX   (16u * 1024u)
 #define MESSAGE_MAX 512u
 
 /* The longest pause that anybody asks for is a day (Retry-After), ours is an hour: a later time was written under another
  * clock. */
 #define LATEST_SEC (26u * 3600u)
+
+const char *outbox_dir(OutboxBox box)
+{
+        return box == OUTBOX_OMAHA ? "outbox-omaha" : "outbox";
+}
+
+static const char *state_name(OutboxBox box)
+{
+        return box == OUTBOX_OMAHA ? "outbox-omaha/state.json" : "outbox/state.json";
+}
 
 void outbox_state_done(OutboxState *s)
 {
@@ -48,11 +57,11 @@ static int parse_memory(const Bytes *b, OutboxMemory *m)
 }
 
 /* What cannot be read is forgotten: then the next try is now. */
-int outbox_memory_load(const Env *env, OutboxMemory *ret, Why *why)
+int outbox_memory_load(const Env *env, OutboxBox box, OutboxMemory *ret, Why *why)
 {
         _cleanup_(outbox_memory_done) OutboxMemory m = { 0 };
         _cleanup_(bytes_done) Bytes b = BYTES_NULL;
-        int r = document_read(env, OUTBOX_DIR "/" STATE_NAME, STATE_MAX, &b, NULL, why);
+        int r = document_read(env, state_name(box), STATE_MAX, &b, NULL, why);
 
         if (r < 0)
                 return r;
@@ -72,7 +81,7 @@ int outbox_memory_load(const Env *env, OutboxMemory *ret, Why *why)
         return 0;
 }
 
-int outbox_memory_save(const Env *env, const OutboxMemory *m, Why *why)
+int outbox_memory_save(const Env *env, OutboxBox box, const OutboxMemory *m, Why *why)
 {
         _cleanup_(json_unrefp) Json *doc = document_new("outbox", m->unknown);
         _cleanup_(free_charp) char *text = NULL;
@@ -84,19 +93,19 @@ int outbox_memory_save(const Env *env, const OutboxMemory *m, Why *why)
         member_u64(doc, "lastNumber", m->last_number, m->last_number > 0);
         member_text(doc, "message", m->message);
         r = document_format(doc, &text);
-        return r < 0 ? r : document_write(env, OUTBOX_DIR "/" STATE_NAME, text, why);
+        return r < 0 ? r : document_write(env, state_name(box), text, why);
 }
 
-int outbox_failed(const Env *env, uint64_t after_sec, const char *message, Why *why)
+int outbox_failed(const Env *env, OutboxBox box, uint64_t after_sec, const char *message, Why *why)
 {
         _cleanup_(outbox_memory_done) OutboxMemory m = { 0 };
-        _cleanup_(close_fdp) int dir_fd = state_open_dir(env, OUTBOX_DIR, true, why);
+        _cleanup_(close_fdp) int dir_fd = state_open_dir(env, outbox_dir(box), true, why);
         char words[MESSAGE_MAX];
         int r;
 
         if (dir_fd < 0)
                 return dir_fd;
-        r = outbox_memory_load(env, &m, why);
+        r = outbox_memory_load(env, box, &m, why);
         if (r < 0)
                 return r;
         m.failures += m.failures < UINT16_MAX;
@@ -104,14 +113,14 @@ int outbox_failed(const Env *env, uint64_t after_sec, const char *message, Why *
         outbox_make_ascii(words, sizeof(words), message);
         free(m.message);
         m.message = strdup(words);
-        return m.message ? outbox_memory_save(env, &m, why) : -ENOMEM;
+        return m.message ? outbox_memory_save(env, box, &m, why) : -ENOMEM;
 }
 
 /* --- questions --- */
 
-int outbox_state(const Env *env, OutboxState *ret, Why *why)
+int outbox_state(const Env *env, OutboxBox box, OutboxState *ret, Why *why)
 {
-        _cleanup_(close_fdp) int dir_fd = state_open_dir(env, OUTBOX_DIR, false, why);
+        _cleanup_(close_fdp) int dir_fd = state_open_dir(env, outbox_dir(box), false, why);
         _cleanup_(outbox_numbers_freep) uint64_t *pending = NULL, *rejected = NULL;
         _cleanup_(outbox_memory_done) OutboxMemory m = { 0 };
         OutboxState s = { 0 };
@@ -127,8 +136,8 @@ int outbox_state(const Env *env, OutboxState *ret, Why *why)
         if (r >= 0)
                 r = outbox_list_numbers(dir_fd, "rejected", &rejected, &s.rejected);
         if (r < 0)
-                return outbox_trouble(r, why);
-        r = outbox_memory_load(env, &m, why);
+                return outbox_trouble(box, r, why);
+        r = outbox_memory_load(env, box, &m, why);
         if (r < 0)
                 return r;
         s.failures = m.failures;
@@ -139,10 +148,10 @@ int outbox_state(const Env *env, OutboxState *ret, Why *why)
         return 0;
 }
 
-int outbox_due(const Env *env, uint64_t *ret, Why *why)
+int outbox_due(const Env *env, OutboxBox box, uint64_t *ret, Why *why)
 {
         _cleanup_(outbox_state_done) OutboxState s = { 0 };
-        int r = outbox_state(env, &s, why);
+        int r = outbox_state(env, box, &s, why);
 
         if (r < 0)
                 return r;

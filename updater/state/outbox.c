@@ -15,9 +15,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define REJECTED_DIR OUTBOX_DIR "/rejected"
-#define NAME_SIZE    16u                      /* eight digits, ".json", NUL */
-#define ENTRY_MAX    (2u * OUTBOX_REPORT_MAX) /* with white space, and what a later version adds */
+#define NAME_SIZE 16u                      /* eight digits, ".json", NUL */
+#define ENTRY_MAX (2u * OUTBOX_REPORT_MAX) /* with white space, and what a later version adds */
 
 /* A host makes some four reports an update: a year of a dead receiver. Then progress makes way for outcomes. */
 #define PENDING_MAX 256u
@@ -78,9 +77,14 @@ void outbox_numbers_freep(uint64_t **p)
         free(*p);
 }
 
-int outbox_trouble(int r, Why *why)
+static const char *rejected_dir(OutboxBox box)
 {
-        return fail_errno(why, r, WHY_HOST, "%s/%s", STATE_DIR, OUTBOX_DIR);
+        return box == OUTBOX_OMAHA ? "outbox-omaha/rejected" : "outbox/rejected";
+}
+
+int outbox_trouble(OutboxBox box, int r, Why *why)
+{
+        return fail_errno(why, r, WHY_HOST, "%s/%s", STATE_DIR, outbox_dir(box));
 }
 
 /* --- one entry --- */
@@ -136,22 +140,22 @@ static int read_entry(int dir_fd, uint64_t number, OutboxEntry *ret, Why *why)
 }
 
 /* Moved as it is, so that an admin can look at it. */
-static int put_aside(const Env *env, int dir_fd, uint64_t number, Why *why)
+static int put_aside(const Env *env, OutboxBox box, int dir_fd, uint64_t number, Why *why)
 {
-        _cleanup_(close_fdp) int rejected_fd = state_open_dir(env, REJECTED_DIR, true, why);
+        _cleanup_(close_fdp) int rejected_fd = state_open_dir(env, rejected_dir(box), true, why);
         char name[NAME_SIZE];
 
         if (rejected_fd < 0)
                 return rejected_fd;
         name_of(number, name);
         if (renameat(dir_fd, name, rejected_fd, name) < 0)
-                return errno == ENOENT ? 0 : outbox_trouble(-errno, why);
-        return fsync(rejected_fd) < 0 || fsync(dir_fd) < 0 ? outbox_trouble(-errno, why) : 0;
+                return errno == ENOENT ? 0 : outbox_trouble(box, -errno, why);
+        return fsync(rejected_fd) < 0 || fsync(dir_fd) < 0 ? outbox_trouble(box, -errno, why) : 0;
 }
 
-int outbox_first(const Env *env, OutboxEntry *ret, char **ret_aside, Why *why)
+int outbox_first(const Env *env, OutboxBox box, OutboxEntry *ret, char **ret_aside, Why *why)
 {
-        _cleanup_(close_fdp) int dir_fd = state_open_dir(env, OUTBOX_DIR, false, why);
+        _cleanup_(close_fdp) int dir_fd = state_open_dir(env, outbox_dir(box), false, why);
         _cleanup_(outbox_numbers_freep) uint64_t *numbers = NULL;
         size_t n = 0;
         int r;
@@ -167,20 +171,20 @@ int outbox_first(const Env *env, OutboxEntry *ret, char **ret_aside, Why *why)
                         return 1;
                 if (r < 0)
                         break;
-                r = put_aside(env, dir_fd, numbers[i], why);
+                r = put_aside(env, box, dir_fd, numbers[i], why);
                 if (r < 0)
                         return r;
                 if (ret_aside && !*ret_aside)
                         *ret_aside = strdup(bad.text); /* without memory it is not said */
         }
-        return r < 0 ? outbox_trouble(r, why) : 0;
+        return r < 0 ? outbox_trouble(box, r, why) : 0;
 }
 
 /* The receiver has answered for this one, and is forgiven what was before. */
-static int answered(const Env *env, const OutboxEntry *e, bool delivered, Why *why)
+static int answered(const Env *env, OutboxBox box, const OutboxEntry *e, bool delivered, Why *why)
 {
         _cleanup_(outbox_memory_done) OutboxMemory m = { 0 };
-        int r = outbox_memory_load(env, &m, why);
+        int r = outbox_memory_load(env, box, &m, why);
 
         if (r < 0)
                 return r;
@@ -191,12 +195,12 @@ static int answered(const Env *env, const OutboxEntry *e, bool delivered, Why *w
                 m.last_delivered = env_now(env);
         free(m.message);
         m.message = NULL;
-        return outbox_memory_save(env, &m, why);
+        return outbox_memory_save(env, box, &m, why);
 }
 
-static int remove_entry(const Env *env, const OutboxEntry *e, Why *why)
+static int remove_entry(const Env *env, OutboxBox box, const OutboxEntry *e, Why *why)
 {
-        _cleanup_(close_fdp) int dir_fd = state_open_dir(env, OUTBOX_DIR, false, why);
+        _cleanup_(close_fdp) int dir_fd = state_open_dir(env, outbox_dir(box), false, why);
         char name[NAME_SIZE];
         int r;
 
@@ -204,15 +208,15 @@ static int remove_entry(const Env *env, const OutboxEntry *e, Why *why)
                 return dir_fd == -ENOENT ? 0 : dir_fd;
         name_of(e->number, name);
         r = file_remove(dir_fd, name);
-        return r < 0 ? outbox_trouble(r, why) : 0;
+        return r < 0 ? outbox_trouble(box, r, why) : 0;
 }
 
-int outbox_delivered(const Env *env, const OutboxEntry *e, Why *why)
+int outbox_delivered(const Env *env, OutboxBox box, const OutboxEntry *e, Why *why)
 {
         /* Its number is never given again, so it is written down before the file that shows it is gone. */
-        int r = answered(env, e, true, why);
+        int r = answered(env, box, e, true, why);
 
-        return r < 0 ? r : remove_entry(env, e, why);
+        return r < 0 ? r : remove_entry(env, box, e, why);
 }
 
 static int prune_rejected(int dir_fd)
@@ -257,9 +261,10 @@ static int format_rejected(const Env *env, const OutboxEntry *e, unsigned status
         return document_format(doc, ret);
 }
 
-int outbox_rejected(const Env *env, const OutboxEntry *e, unsigned status, const char *answer, Why *why)
+int outbox_rejected(const Env *env, OutboxBox box, const OutboxEntry *e, unsigned status, const char *answer,
+                    Why *why)
 {
-        _cleanup_(close_fdp) int rejected_fd = state_open_dir(env, REJECTED_DIR, true, why);
+        _cleanup_(close_fdp) int rejected_fd = state_open_dir(env, rejected_dir(box), true, why);
         _cleanup_(free_charp) char *text = NULL;
         char name[NAME_SIZE];
         int r;
@@ -273,14 +278,15 @@ int outbox_rejected(const Env *env, const OutboxEntry *e, unsigned status, const
         if (r >= 0)
                 r = prune_rejected(rejected_fd);
         if (r < 0)
-                return outbox_trouble(r, why);
-        r = answered(env, e, false, why);
-        return r < 0 ? r : remove_entry(env, e, why);
+                return outbox_trouble(box, r, why);
+        r = answered(env, box, e, false, why);
+        return r < 0 ? r : remove_entry(env, box, e, why);
 }
 
 /* --- adding --- */
 
-static int next_number(const Env *env, int dir_fd, const uint64_t *numbers, size_t n, uint64_t *ret, Why *why)
+static int next_number(const Env *env, OutboxBox box, int dir_fd, const uint64_t *numbers, size_t n,
+                       uint64_t *ret, Why *why)
 {
         _cleanup_(outbox_numbers_freep) uint64_t *rejected = NULL;
         _cleanup_(outbox_memory_done) OutboxMemory m = { 0 };
@@ -288,7 +294,7 @@ static int next_number(const Env *env, int dir_fd, const uint64_t *numbers, size
         size_t n_rejected = 0;
         int r;
 
-        r = outbox_memory_load(env, &m, why);
+        r = outbox_memory_load(env, box, &m, why);
         if (r >= 0)
                 r = outbox_list_numbers(dir_fd, "rejected", &rejected, &n_rejected);
         if (r < 0)
@@ -340,9 +346,9 @@ static int format_entry(const char *id, uint64_t number, const Json *report, boo
         return r < 0 ? r : strlen(*ret) > OUTBOX_REPORT_MAX ? -EMSGSIZE : 0;
 }
 
-int outbox_add(const Env *env, const char *id, const Json *report, bool progress, Why *why)
+int outbox_add(const Env *env, OutboxBox box, const char *id, const Json *report, bool progress, Why *why)
 {
-        _cleanup_(close_fdp) int dir_fd = state_open_dir(env, OUTBOX_DIR, true, why);
+        _cleanup_(close_fdp) int dir_fd = state_open_dir(env, outbox_dir(box), true, why);
         _cleanup_(outbox_numbers_freep) uint64_t *numbers = NULL;
         _cleanup_(free_charp) char *text = NULL;
         char name[NAME_SIZE];
@@ -358,12 +364,12 @@ int outbox_add(const Env *env, const char *id, const Json *report, bool progress
         if (r > 0)
                 return 0;
         if (r >= 0)
-                r = next_number(env, dir_fd, numbers, n, &number, why);
+                r = next_number(env, box, dir_fd, numbers, n, &number, why);
         if (r >= 0)
                 r = format_entry(id, number, report, progress, &text);
         if (r < 0)
-                return outbox_trouble(r, why);
+                return outbox_trouble(box, r, why);
         name_of(number, name);
         r = file_replace(dir_fd, name, text, strlen(text), STATE_FILE_MODE);
-        return r < 0 ? outbox_trouble(r, why) : 1;
+        return r < 0 ? outbox_trouble(box, r, why) : 1;
 }

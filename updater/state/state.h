@@ -372,6 +372,13 @@ int reboot_locks_next(const Env *env, uint64_t *ret, Why *why);
 
 /* --- outbox: reports that wait for their receiver, in order --- */
 
+/* One for each kind of receiver: one that is not there keeps only its own reports waiting. */
+typedef enum OutboxBox {
+        OUTBOX_REPORTS, /* report.url */
+        OUTBOX_OMAHA,   /* update servers */
+        _OUTBOX_MAX,
+} OutboxBox;
+
 #define OUTBOX_ID_SIZE    37u
 #define OUTBOX_REPORT_MAX (16u * 1024u) /* one outcome; its longest part is what a failing check said */
 
@@ -386,18 +393,19 @@ void outbox_entry_done(OutboxEntry *e);
 
 /* Writes report (an object; borrowed) as the last one. An id that waits already is not written again: 0; 1 written. Progress
  * makes way when there are too many, oldest first; outcomes never do. */
-int outbox_add(const Env *env, const char *id, const Json *report, bool progress, Why *why);
+int outbox_add(const Env *env, OutboxBox box, const char *id, const Json *report, bool progress, Why *why);
 /* 1 and the first one, 0 there is none. What cannot be read is put aside as rejected, and said in *ret_aside (one line; may
  * be NULL). */
-int outbox_first(const Env *env, OutboxEntry *ret, char **ret_aside, Why *why);
+int outbox_first(const Env *env, OutboxBox box, OutboxEntry *ret, char **ret_aside, Why *why);
 /* Gone, and the failures before it forgotten. */
-int outbox_delivered(const Env *env, const OutboxEntry *e, Why *why);
+int outbox_delivered(const Env *env, OutboxBox box, const OutboxEntry *e, Why *why);
 /* Never to be delivered: kept in outbox/rejected with the receiver's words, the newest few of them. Failures are forgotten. */
-int outbox_rejected(const Env *env, const OutboxEntry *e, unsigned status, const char *answer, Why *why);
+int outbox_rejected(const Env *env, OutboxBox box, const OutboxEntry *e, unsigned status, const char *answer,
+                    Why *why);
 int outbox_parse(const void *data, size_t size, OutboxEntry *ret,
                  Why *why); /* pure; fuzzed; number stays 0 */
 
-/* What is known about the receiver: one for all, since nothing overtakes. */
+/* What is known about a box's receiver: one for all its reports, since nothing overtakes. */
 typedef struct OutboxState {
         size_t pending, rejected; /* files */
         unsigned failures;        /* in a row */
@@ -407,11 +415,48 @@ typedef struct OutboxState {
 } OutboxState;
 
 void outbox_state_done(OutboxState *s);
-int outbox_state(const Env *env, OutboxState *ret, Why *why);
+int outbox_state(const Env *env, OutboxBox box, OutboxState *ret, Why *why);
 /* Counts a failure; the next try is not before a growing, jittered pause, and not before after_sec. */
-int outbox_failed(const Env *env, uint64_t after_sec, const char *message, Why *why);
+int outbox_failed(const Env *env, OutboxBox box, uint64_t after_sec, const char *message, Why *why);
 /* When the next delivery is due: UINT64_MAX there is nothing to deliver. */
-int outbox_due(const Env *env, uint64_t *ret, Why *why);
+int outbox_due(const Env *env, OutboxBox box, uint64_t *ret, Why *why);
+
+/* --- what an update server granted: omaha.json --- */
+
+/* What it was told last, in the order in which it may be told. */
+typedef enum OmahaStep {
+        OMAHA_STEP_NONE, /* there is no grant, or it was ended by COMPLETE or ERROR */
+        OMAHA_STEP_GRANTED,
+        OMAHA_STEP_DOWNLOADING,
+        OMAHA_STEP_DOWNLOADED,
+        OMAHA_STEP_INSTALLED,
+        OMAHA_STEP_COMPLETE,
+        OMAHA_STEP_ERROR,
+        _OMAHA_STEP_MAX,
+        _OMAHA_STEP_INVALID = -22,
+} OmahaStep;
+
+const char *omaha_step_name(OmahaStep s);
+OmahaStep omaha_step_from_name(const char *name);
+
+typedef struct OmahaGrant {
+        OmahaStep step;
+        char *id;                /* UUID of this grant: its reports' ids are made of it */
+        char *url, *app, *track; /* who granted it */
+        char *version, *from;    /* as the server calls what it granted, and what ran then */
+        char *update_id;         /* of the journal, from staged on; NULL before */
+        uint64_t since;
+        Json *unknown;
+} OmahaGrant;
+
+void omaha_grant_done(OmahaGrant *g);
+void omaha_grant_move(OmahaGrant *dst, OmahaGrant *src);
+/* A missing or lost file is no grant. */
+int omaha_grant_load(const Env *env, OmahaGrant *ret, Why *why);
+int omaha_grant_save(const Env *env, const OmahaGrant *g, Why *why);
+int omaha_grant_parse(const void *data, size_t size, OmahaGrant *ret, Why *why); /* pure; fuzzed */
+/* What the server has to be told next, as things are: NONE nothing. staging: this process is at it. Pure. */
+OmahaStep omaha_grant_owes(const OmahaGrant *g, const Journal *j, bool staging);
 
 /* A pause of 30 s that doubles with each failure up to an hour, half of it by chance: a fleet that lost the same server does
  * not come back in one moment. */

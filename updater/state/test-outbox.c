@@ -33,14 +33,14 @@ static int add(const Env *env, unsigned n, bool progress)
         json_set_str(report, "event", progress ? "staged" : "committed");
         json_set_str(report, "id", "not-this-one"); /* what identifies an entry is not the caller's to say */
         json_set_u64(report, "number", 777);
-        return outbox_add(env, id_of(n), report, progress, NULL);
+        return outbox_add(env, OUTBOX_REPORTS, id_of(n), report, progress, NULL);
 }
 
 static OutboxEntry first(const Env *env)
 {
         OutboxEntry e = { 0 };
 
-        assert(outbox_first(env, &e, NULL, NULL) == 1);
+        assert(outbox_first(env, OUTBOX_REPORTS, &e, NULL, NULL) == 1);
         return e;
 }
 
@@ -48,7 +48,7 @@ static OutboxState state_of(const Env *env)
 {
         OutboxState s = { 0 };
 
-        assert(outbox_state(env, &s, NULL) == 0);
+        assert(outbox_state(env, OUTBOX_REPORTS, &s, NULL) == 0);
         return s;
 }
 
@@ -56,7 +56,7 @@ static uint64_t due(const Env *env)
 {
         uint64_t at = 0;
 
-        assert(outbox_due(env, &at, NULL) == 0);
+        assert(outbox_due(env, OUTBOX_REPORTS, &at, NULL) == 0);
         return at;
 }
 
@@ -111,7 +111,7 @@ static void test_order(const Env *env)
 {
         OutboxEntry none = { 0 };
 
-        assert(outbox_first(env, &none, NULL, NULL) == 0 && due(env) == UINT64_MAX);
+        assert(outbox_first(env, OUTBOX_REPORTS, &none, NULL, NULL) == 0 && due(env) == UINT64_MAX);
         for (unsigned i = 1; i <= 3; i++)
                 assert(add(env, i, false) == 1);
         assert(add(env, 2, false) == 0); /* the same outcome, told again after a crash */
@@ -127,11 +127,12 @@ static void test_order(const Env *env)
                 outbox_entry_done(&e);
                 e = first(env);
                 assert(e.number == i && streq(e.id, id_of(i)));
-                assert(outbox_delivered(env, &e, NULL) == 0);
-                assert(outbox_delivered(env, &e, NULL) == 0); /* killed behind it, and done again */
+                assert(outbox_delivered(env, OUTBOX_REPORTS, &e, NULL) == 0);
+                assert(outbox_delivered(env, OUTBOX_REPORTS, &e, NULL) ==
+                       0); /* killed behind it, and done again */
                 outbox_entry_done(&e);
         }
-        assert(outbox_first(env, &none, NULL, NULL) == 0 && due(env) == UINT64_MAX);
+        assert(outbox_first(env, OUTBOX_REPORTS, &none, NULL, NULL) == 0 && due(env) == UINT64_MAX);
         /* numbers go on where they were, also when no file shows them */
         assert(add(env, 4, true) == 1);
         none = first(env);
@@ -148,18 +149,18 @@ static void test_reject(const Env *env)
         reset(env);
         assert(add(env, 1, false) == 1 && add(env, 2, false) == 1);
         e = first(env);
-        assert(outbox_rejected(env, &e, 422, "no\x1b[2J such \xff host", NULL) == 0);
+        assert(outbox_rejected(env, OUTBOX_REPORTS, &e, 422, "no\x1b[2J such \xff host", NULL) == 0);
         assert(state_of(env).pending == 1 && state_of(env).rejected == 1);
         assert(env_read(env, STATE_DIR "/outbox/rejected/00000001.json", 65536, &b) == 0);
         assert(strstr((char *) b.data, "\"status\":422") && strstr((char *) b.data, "no?[2J such ? host"));
         outbox_entry_done(&e);
         e = first(env);
         assert(e.number == 2);
-        assert(outbox_delivered(env, &e, NULL) == 0 && add(env, 3, false) == 1);
+        assert(outbox_delivered(env, OUTBOX_REPORTS, &e, NULL) == 0 && add(env, 3, false) == 1);
         for (unsigned i = 4; i < 80; i++) { /* only the newest few are kept */
                 outbox_entry_done(&e);
                 e = first(env);
-                assert(e.number == i - 1 && outbox_rejected(env, &e, 400, NULL, NULL) == 0);
+                assert(e.number == i - 1 && outbox_rejected(env, OUTBOX_REPORTS, &e, 400, NULL, NULL) == 0);
                 assert(add(env, i, false) == 1);
         }
         assert(state_of(env).rejected == 64 && !has_file(env, "rejected/00000001.json") &&
@@ -175,7 +176,7 @@ static void test_failures(const Env *env)
         for (unsigned i = 1; i < 20; i++) {
                 OutboxState s;
 
-                assert(outbox_failed(env, 0, "http://x/: refused\n", NULL) == 0);
+                assert(outbox_failed(env, OUTBOX_REPORTS, 0, "http://x/: refused\n", NULL) == 0);
                 s = state_of(env);
                 assert(s.failures == i && streq(s.message, "http://x/: refused?"));
                 assert(s.not_before > now && s.not_before <= now + 3600 && due(env) == s.not_before);
@@ -185,7 +186,8 @@ static void test_failures(const Env *env)
                 outbox_state_done(&s);
         }
         assert(last >= now + 1800);
-        assert(outbox_failed(env, 86400, "later", NULL) == 0 && due(env) == now + 86400); /* Retry-After */
+        assert(outbox_failed(env, OUTBOX_REPORTS, 86400, "later", NULL) == 0 &&
+               due(env) == now + 86400); /* Retry-After */
         /* the clock was set back: nobody waits for years */
         now -= 365 * 86400u;
         assert(due(env) == 0);
@@ -195,7 +197,7 @@ static void test_failures(const Env *env)
                 OutboxEntry e = first(env);
                 OutboxState s;
 
-                assert(add(env, 2, false) == 1 && outbox_delivered(env, &e, NULL) == 0);
+                assert(add(env, 2, false) == 1 && outbox_delivered(env, OUTBOX_REPORTS, &e, NULL) == 0);
                 s = state_of(env);
                 assert(s.failures == 0 && !s.message && due(env) == 0);
                 outbox_entry_done(&e);
@@ -232,9 +234,9 @@ static void test_what_cannot_be_read(const Env *env)
         write_file(env, "00000099.json.new~", "{}");
         assert(add(env, 2, false) == 1);
         e = first(env);
-        assert(e.number == 1 && outbox_delivered(env, &e, NULL) == 0);
+        assert(e.number == 1 && outbox_delivered(env, OUTBOX_REPORTS, &e, NULL) == 0);
         outbox_entry_done(&e);
-        assert(outbox_first(env, &e, &aside, NULL) == 1);
+        assert(outbox_first(env, OUTBOX_REPORTS, &e, &aside, NULL) == 1);
         assert(e.number == ELEMENTSOF(bad) + 2 && streq(e.id, id_of(2)) && aside);
         assert(state_of(env).rejected == ELEMENTSOF(bad) && state_of(env).pending == 1);
         assert(has_file(env, "rejected/00000002.json") && has_file(env, "12.json"));
@@ -277,7 +279,8 @@ static void test_long(const Env *env)
         memset(text, 'x', OUTBOX_REPORT_MAX);
         text[OUTBOX_REPORT_MAX] = 0;
         json_set_str(report, "message", text);
-        assert(outbox_add(env, id_of(1), report, false, NULL) == -EMSGSIZE && state_of(env).pending == 0);
+        assert(outbox_add(env, OUTBOX_REPORTS, id_of(1), report, false, NULL) == -EMSGSIZE &&
+               state_of(env).pending == 0);
 }
 
 int main(void)
