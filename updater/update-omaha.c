@@ -109,6 +109,10 @@ static void talk_done(Talk *t)
 
 static int ask(Update *u, Talk *t, Why *why)
 {
+        int r = uuid_random(t->self.request_id);
+
+        if (r < 0)
+                return fail_errno(why, r, WHY_HOST, "random");
         omaha_reply_done(&t->reply);
         *why = (Why){ 0 };
         return update_omaha_exchange(u, t->target.url, &t->ask, ASK_SEC, &t->reply, why);
