@@ -39,6 +39,7 @@ void cli_progress(void *cli, const ProgressValues *values);
 
 int verb_status(Cli *cli, Why *why);
 int verb_walk(Cli *cli, Why *why); /* check, stage, finalize, update, commit, rollback */
+int verb_plan(Cli *cli, Why *why);
 int verb_health(Cli *cli, Why *why);
 int verb_watch(Cli *cli, Why *why);
 int verb_policy(Cli *cli, Why *why); /* policy explain */

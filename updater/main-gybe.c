@@ -18,6 +18,7 @@ static const char usage_text[] =
         "\n"
         "  status                       the two slots, what runs, what happens next\n"
         "  check                        ask the source; exit 0 newer release, 10 nothing newer\n"
+        "  plan [RELEASE]               what staging would skip, copy, fetch and write\n"
         "  stage [--version V | RELEASE]   write a release into the spare slot; RELEASE is a path or\n"
         "                               URL of a .release.json or .cosi\n"
         "  finalize [--no-reboot]       let the machine boot the staged slot once\n"
@@ -73,11 +74,11 @@ static int dispatch(Cli *cli, Why *why)
                 { "check", 1, verb_walk },      { "stage", 1, verb_walk },
                 { "finalize", 0, verb_walk },   { "update", 1, verb_walk },
                 { "commit", 0, verb_walk },     { "rollback", 0, verb_walk },
-                { "health", 0, verb_health },   { "watch", 0, verb_watch },
-                { "policy", 1, verb_policy },   { "pin", 1, verb_rule },
-                { "unpin", 0, verb_rule },      { "hold", 0, verb_rule },
-                { "unhold", 0, verb_rule },     { "skip", 1, verb_rule },
-                { "unskip", 1, verb_rule },
+                { "plan", 1, verb_plan },       { "health", 0, verb_health },
+                { "watch", 0, verb_watch },     { "policy", 1, verb_policy },
+                { "pin", 1, verb_rule },        { "unpin", 0, verb_rule },
+                { "hold", 0, verb_rule },       { "unhold", 0, verb_rule },
+                { "skip", 1, verb_rule },       { "unskip", 1, verb_rule },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {

@@ -64,3 +64,5 @@ int stage_delta_assemble(Stage *s, Why *why);
 StageDelta *stage_delta_free(StageDelta *d);
 const SlotPlan *stage_delta_plan(const StageDelta *d);
 const SlotCount *stage_delta_count(const StageDelta *d); /* NULL: nothing was written yet */
+/* What it would cost (gybe.plan/1): by s->delta, or as a whole. */
+int stage_plan_json(Stage *s, Json **ret, Why *why);

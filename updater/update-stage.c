@@ -451,6 +451,25 @@ static int stage_check(Stage *s, Why *why)
         return 0;
 }
 
+/* As far as staging goes without an order: nothing is written, and no content is fetched. */
+int update_plan(Update *u, Json **ret, Why *why)
+{
+        _cleanup_(stage_done) Stage s = { .u = u };
+        int r;
+
+        if ((r = host_require(&u->host, why)) < 0 || (r = update_find(u, why)) < 0 ||
+            (r = update_admit(u, why)) < 0)
+                return r;
+        s.kind = u->has_release ? WHY_TRUST : WHY_IMAGE;
+        s.target = slot_other(u->host.running.slot);
+        s.parts = &u->host.layout.slot[s.target];
+        if ((r = stage_open_image(&s, why)) < 0 || (r = check_needed(&s, why)) < 0 ||
+            (r = check_spare(&s, why)) < 0 || (r = stage_find_verity(&s, why)) < 0 ||
+            (r = stage_delta_plan_blocks(&s, why)) < 0)
+                return r;
+        return stage_plan_json(&s, ret, why);
+}
+
 int update_fill_slot(Update *u, Why *why)
 {
         _cleanup_(stage_done) Stage s = { .u = u, .kind = u->has_release ? WHY_TRUST : WHY_IMAGE };

@@ -81,6 +81,8 @@ void update_done(Update *u);
 /* 0 a newer release (u->offer, u->release say which); -ENODATA with WHY_NOTHING when there is none. */
 int update_check(Update *u, Why *why);
 int update_stage(Update *u, Why *why);
+/* What update_stage() would do, in blocks and bytes (gybe.plan/1); nothing is written. */
+int update_plan(Update *u, Json **ret, Why *why);
 int update_finalize(Update *u, Why *why);
 int update_both(Update *u, Why *why); /* stage + finalize */
 int update_commit(Update *u, Why *why);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # bash completion for gybe(1); installed as share/bash-completion/completions/gybe
 
-_gybe_verbs="status check stage finalize update commit rollback health watch pin unpin hold unhold skip unskip policy quarantine
+_gybe_verbs="status check plan stage finalize update commit rollback health watch pin unpin hold unhold skip unskip policy quarantine
   history audit"
 _gybe_options="--root --disk --json --quiet --no-progress --no-agent --yes --version --no-reboot --allow-downgrade --override
   --until --reason --at --all --help"
@@ -43,7 +43,7 @@ _gybe() {
                 quarantine:) mapfile -t COMPREPLY < <(compgen -W "list clear" -- "$cur") ;;
                 quarantine:clear) mapfile -t COMPREPLY < <(compgen -W "$(_gybe_ids)" -- "$cur") ;;
                 pin:|skip:|unskip:) mapfile -t COMPREPLY < <(compgen -W "$(_gybe_versions)" -- "$cur") ;;
-                check:|stage:|update:)
+                check:|plan:|stage:|update:)
                         mapfile -t COMPREPLY < <(compgen -d -S / -- "$cur"; compgen -f -X '!*.@(release.json|cosi)' -- "$cur")
                         compopt -o nospace 2>/dev/null ;;
         esac

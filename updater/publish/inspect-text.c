@@ -79,6 +79,22 @@ static void add_filesystem(Str *s, const Json *fs)
                  text(fs, "image"));
 }
 
+static void add_index(Str *s, const Json *index)
+{
+        if (json_get_str(index, "problem")) {
+                str_addf(s, "\nblock index: broken: %s\n", text(index, "problem"));
+                return;
+        }
+        str_add(s, "\nblock index:\n  member  ");
+        add_size(s, number(index, "size"));
+        str_addf(s, "\n  groups  %10" PRIu64 "  of %" PRIu64 " blocks, ", number(index, "groups"),
+                 number(index, "blocks"));
+        add_size(s, number(index, "groupsSize"));
+        str_addf(s, "\n  frames  %10" PRIu64 "  ", number(index, "frames"));
+        add_size(s, number(index, "framesSize"));
+        str_add(s, "\n");
+}
+
 static void add_cosi(Str *s, const Json *doc)
 {
         const Json *metadata = json_get(doc, "metadata"), *verity = json_get(doc, "verity");
@@ -105,6 +121,8 @@ static void add_cosi(Str *s, const Json *doc)
                          "\n",
                          text(verity, "roothash"), text(verity, "salt"), text(verity, "uuid"),
                          number(verity, "dataBlocks"));
+        if (json_get(doc, "index"))
+                add_index(s, json_get(doc, "index"));
         str_add(s, "\nESP:\n");
         json_foreach (file, json_get(doc, "esp"))
                 add_esp_file(s, file);

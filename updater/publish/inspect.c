@@ -188,6 +188,33 @@ static int add_verity(CosiView *v, Json *doc, Why *why)
         return 0;
 }
 
+/* What makes small updates cheap. An index that is broken is said, since hosts will do without it. */
+static int add_index(CosiView *v, Json *doc, Why *why)
+{
+        _cleanup_(fetch_index_done) FetchIndex index = { 0 };
+        char root[2 * VERITY_ROOT_SIZE + 1];
+        Why broken = { 0 };
+        Json *j;
+        int r = v->file.has_ranges ? fetch_index_open(v->fetch, &index, &broken) : 0;
+
+        if (r == -EBADMSG)
+                json_set_str(json_sub(doc, "index"), "problem", broken.text);
+        else if (r < 0)
+                *why = broken;
+        if (r <= 0)
+                return r == -EBADMSG ? 0 : r;
+        hex_encode(index.head.root, sizeof(index.head.root), root);
+        j = json_sub(doc, "index");
+        json_set_u64(j, "size", index.size);
+        json_set_u64(j, "blocks", index.head.n_blocks);
+        json_set_u64(j, "groups", index.head.n_groups);
+        json_set_u64(j, "groupsSize", index.groups.size);
+        json_set_u64(j, "frames", index.head.n_frames);
+        json_set_u64(j, "framesSize", (uint64_t) index.head.n_frames * index.head.frame_width);
+        json_set_str(j, "roothash", root);
+        return 0;
+}
+
 static int inspect_cosi(CosiView *v, const char *what, Json *doc, Why *why)
 {
         _cleanup_(close_fdp) int fd = open(what, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -208,6 +235,8 @@ static int inspect_cosi(CosiView *v, const char *what, Json *doc, Why *why)
         add_filesystems(v, doc);
         json_set(doc, "metadata", metadata);
         r = add_gpt(v, doc, why);
+        if (r >= 0)
+                r = add_index(v, doc, why);
         if (r >= 0)
                 r = add_verity(v, doc, why);
         return r < 0 ? r : add_esp(v, doc, why);
