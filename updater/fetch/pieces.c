@@ -320,9 +320,11 @@ static int find_runs(const Pieces *p, const BlockRange *ranges, size_t n, Runs *
 
                 seek_byte(p, &at, (uint64_t) ranges[i].first * BLOCK);
                 for (Place k = at; k.frame < p->table.n_entries && k.raw < end; step(p, &k)) {
-                        int r = k.frame == p->in_raw
-                                        ? 0
-                                        : runs_add(ret, k.packed, p->table.entries[k.frame].compressed);
+                        int r = 0;
+
+                        /* the frame at hand need not be read if it comes first; later it will have been replaced */
+                        if (ret->n > 0 || k.frame != p->in_raw)
+                                r = runs_add(ret, k.packed, p->table.entries[k.frame].compressed);
                         if (r < 0)
                                 return r;
                 }
