@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
+from agent import Agent
 import nebraska
 from sandbox import BUILD, MIB, Host, gybe, history, image, program, run, status
 
@@ -573,7 +574,26 @@ def cases(t):
 
     @t.case
     def _():
-        """fifty hosts finish a rollout of five at a time, some of them fall back, and none is stuck"""
+        """the agent asks by itself, and tells: nobody types anything"""
+        n = t.nebraska()
+        h = t.host(n, interval="10s")
+        h.write("/etc/gybe/policy.d/10-test.json", json.dumps({"automation": "full", "soak": "0s", "attempts": 1}))
+        agent = Agent(h)
+        try:
+            agent.start()
+            agent.wait(lambda: agent.phase() == "finalized", "finalize")
+            agent.wait(lambda: me(n).status == "installed", "the server to hear of it")
+            agent.reboot()
+            agent.start()
+            agent.wait(lambda: me(n).status == "complete", "the server to hear of the end")
+            assert me(n).history == STORY and 'installsource="scheduler"' in n.requests[0], me(n).history
+        finally:
+            agent.stop()
+            agent.end_jobs()
+
+    @t.case
+    def _():
+        """hosts finish a rollout of five at a time, some of them fall back, and none is stuck"""
         n = t.nebraska()
         n.limit = 5
         base = t.host(n)

@@ -41,6 +41,20 @@ static void test_orders(void)
                 { { .verb = "stage", .unattended = true, .release = "/r" }, -EINVAL },
                 { { .verb = "stage", .unattended = true, .override = true }, -EINVAL },
                 { { .verb = "update", .unattended = true, .allow_downgrade = true }, -EINVAL },
+                { { .verb = "stage",
+                    .omaha_url = "https://h/",
+                    .omaha_app = "a",
+                    .omaha_track = "t",
+                    .version = "3" },
+                  0 },
+                { { .verb = "check", .omaha_url = "https://h/", .omaha_app = "a" }, 0 },
+                { { .verb = "stage", .omaha_url = "https://h/" }, -EINVAL },
+                { { .verb = "stage", .omaha_app = "a", .omaha_track = "t" }, -EINVAL },
+                { { .verb = "stage", .omaha_url = "https://h/", .omaha_app = "a", .release = "/r" },
+                  -EINVAL },
+                { { .verb = "stage", .omaha_url = "https://h/", .omaha_app = "a", .unattended = true },
+                  -EINVAL },
+                { { .verb = "finalize", .omaha_url = "https://h/", .omaha_app = "a" }, -EINVAL },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
@@ -67,6 +81,14 @@ static void test_parse(void)
                 { "{\"schema\":\"gybe.job/1\",\"id\":\"a\",\"verb\":\"look\",\"override\":\"yes\"}",
                   -EBADMSG },
                 { "{\"schema\":\"gybe.job/1\",\"id\":\"a\",\"verb\":\"dance\"}", -EINVAL },
+                { "{\"schema\":\"gybe.job/1\",\"id\":\"a\",\"verb\":\"stage\",\"omaha\":{\"url\":\"https://h/"
+                  "\",\"appId\":\"a\"}}",
+                  0 },
+                { "{\"schema\":\"gybe.job/"
+                  "1\",\"id\":\"a\",\"verb\":\"stage\",\"omaha\":{\"url\":7,\"appId\":\"a\"}}",
+                  -EBADMSG },
+                { "{\"schema\":\"gybe.job/1\",\"id\":\"a\",\"verb\":\"stage\",\"omaha\":{\"track\":\"t\"}}",
+                  -EINVAL },
                 { "[]", -EBADMSG },
                 { "", -EBADMSG },
         };
