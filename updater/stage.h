@@ -18,6 +18,7 @@ typedef struct StageFile {
 } StageFile;
 
 typedef struct StageDelta StageDelta;
+typedef struct StageRebuilt StageRebuilt;
 
 typedef struct Stage {
         Update *u;
@@ -35,7 +36,8 @@ typedef struct Stage {
         bool hash_image_read;
         /* Blocks that somebody has made without downloading them (a static delta); borrowed, set before anything is planned. */
         const BlockSource *rebuilt;
-        size_t n_rebuilt; /* at most BLOCK_SOURCES_MAX less the two slots */
+        size_t n_rebuilt;         /* at most BLOCK_SOURCES_MAX less the two slots */
+        StageRebuilt *rebuilding; /* whose they are */
         StageDelta *delta;
         SlotWriter *writer;
         bool sealed; /* all of the slot was read back, and its root is the promised one */
@@ -55,6 +57,10 @@ int stage_read_esp(Stage *s, Why *why); /* every file against the signed list, U
 int stage_check_chain(Stage *s, Why *why);
 int stage_plan_boot(Stage *s, Why *why);
 const StageFile *stage_uki(const Stage *s);
+
+/* update-ostree.c: blocks made out of an OSTree repository, for the plan. Negative only where the update must stop. */
+int stage_rebuild(Stage *s, Why *why);
+StageRebuilt *stage_rebuilt_free(StageRebuilt *b);
 
 /* update-delta.c: only what is missing. 1 there is a plan (s->delta) in which nothing was written yet, 0 this image or this
  * server does not allow for one. */

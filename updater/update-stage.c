@@ -13,6 +13,7 @@
 void stage_done(Stage *s)
 {
         s->delta = stage_delta_free(s->delta);
+        s->rebuilding = stage_rebuilt_free(s->rebuilding);
         s->writer = slot_writer_free(s->writer);
         boot_plan_done(&s->plan);
         for (size_t i = 0; i < s->n_files; i++)
@@ -301,8 +302,10 @@ static int stream_usr(Stage *s, Why *why)
  * parts are held to the root hash alone. */
 static int write_usr(Stage *s, Why *why)
 {
-        int r = stage_delta_plan_blocks(s, why);
+        int r = stage_rebuild(s, why);
 
+        if (r >= 0)
+                r = stage_delta_plan_blocks(s, why);
         if (r > 0)
                 r = stage_delta_assemble(s, why);
         if (r != 0) {
