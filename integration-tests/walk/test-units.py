@@ -15,7 +15,7 @@ from pathlib import Path
 
 BUILD = Path(os.environ.get("GYBE_BUILD", Path(__file__).resolve().parents[2] / "build"))
 # The most that `systemd-analyze security` may say. Every point has its reason beside it in the unit.
-LIMITS = {"gybed.service": 2.0, "gybe-job@.service": 3.5, "gybe-commit.service": 3.5}
+LIMITS = {"gybed.service": 2.0, "gybe-node.service": 2.5, "gybe-job@.service": 3.5, "gybe-commit.service": 3.5}
 # Operators' health checks run in it, so it is not sandboxed in what they can see: judged, told, no limit.
 OPEN = ["gybe-commit.service"]
 
@@ -42,7 +42,7 @@ def install(root):
         fail(f"cmake --install: {done.stdout}{done.stderr}")
     units = {p.name: p for p in root.rglob("systemd/system/*")}
     for name in ["gybe-commit.service", *LIMITS]:
-        program = {"gybed.service": "gybed", "gybe-job@.service": "gybe-job"}.get(name)
+        program = {"gybed.service": "gybed", "gybe-job@.service": "gybe-job", "gybe-node.service": "gybe-node"}.get(name)
         if name not in units and (program is None or (BUILD / program).exists()):
             fail(f"{name} is not installed")
     return units

@@ -48,15 +48,20 @@ int node_pend(Node *n, bool armed_now)
         NodePending *p = &n->state.pending;
         const char *id = node_engine_text(n, "update", "id");
         bool rollback = c->request.operation == NODE_ROLLBACK;
+        const NodeStatus *seen = n->seen[NODE_KEY_STATUS];
         NodeStatus *s = NULL;
         int r;
 
-        r = node_status_new(n, c->request.node_update_id, c->request.operation_id, c->request.operation,
-                            NODE_SUCCESS, c->started, c->from_version,
-                            rollback ? NULL : c->request.target_version,
-                            rollback ? "rollback finalized; rebooting for commit"
-                                     : "finalize completed; rebooting for commit",
-                            &s);
+        /* An earlier life of ours said so already, and its memory is lost: its words. */
+        if (seen && seen->code == NODE_SUCCESS && streq(seen->operation_id, c->request.operation_id))
+                r = node_status_copy(seen, &s);
+        else
+                r = node_status_new(n, c->request.node_update_id, c->request.operation_id,
+                                    c->request.operation, NODE_SUCCESS, c->started, c->from_version,
+                                    rollback ? NULL : c->request.target_version,
+                                    rollback ? "rollback finalized; rebooting for commit"
+                                             : "finalize completed; rebooting for commit",
+                                    &s);
         if (r >= 0)
                 r = node_state_add(&n->state, s);
         if (r < 0) {
@@ -316,12 +321,12 @@ static void judge_by_version(Node *n)
                 settle(n, NODE_TARGET_BOOT_FAILED, text, "ab-update-reboot-check");
 }
 
-/* True: it has been like this for UNDECIDED_MS. */
-static bool has_lasted(Node *n)
+/* True: it has been like this for so long. */
+static bool has_lasted(Node *n, uint64_t ms)
 {
         if (n->undecided_since == 0)
                 n->undecided_since = n->now_ms;
-        return n->now_ms - n->undecided_since >= UNDECIDED_MS;
+        return n->now_ms - n->undecided_since >= ms;
 }
 
 /* Another attempt is armed (a power cut during the last one), or the loader was passed over: it wants one more boot. */
@@ -337,16 +342,23 @@ static void boot_again(Node *n)
 
 static void judge(Node *n)
 {
-        const char *outcome = node_engine_text(n, NULL, "outcome");
+        const char *outcome = node_engine_text(n, NULL, "outcome"),
+                   *phase = node_engine_text(n, NULL, "phase");
+        const char *id = node_engine_text(n, "update", "id"), *job = node_engine_text(n, "job", "id");
 
-        if (phase_is(n, "probation") || json_get_str(json_get(n->engine, "job"), "id"))
+        log_debug("verdict: phase %s, update %s, outcome %s, job %s", phase ? phase : "-", id ? id : "-",
+                  outcome ? outcome : "-", job ? job : "-");
+        if (phase_is(n, "probation") || job)
                 n->undecided_since = 0;
         else if (is_ours(n) && phase_is(n, "finalized")) {
-                if (has_lasted(n))
+                if (has_lasted(n, UNDECIDED_MS))
                         boot_again(n);
+        } else if (is_ours(n) && !outcome && phase_is(n, "staged")) {
+                if (has_lasted(n, AGAIN_MS))
+                        judge_ours(n, "not-proved-bad");
         } else if (is_ours(n) && outcome)
                 judge_ours(n, outcome);
-        else if (node_engine_text(n, NULL, "running") && has_lasted(n))
+        else if (node_engine_text(n, NULL, "running") && has_lasted(n, UNDECIDED_MS))
                 judge_by_version(n);
 }
 

@@ -255,7 +255,13 @@ static void decide(Node *n)
         const char *id = node_engine_text(n, "update", "id");
 
         if (first) {
-                c->from_version = n->version ? strdup(n->version) : NULL;
+                if (is_lost_memory(n)) {
+                        c->started = n->seen[NODE_KEY_STATUS]->started;
+                        c->from_version = n->seen[NODE_KEY_STATUS]->from_version
+                                                  ? strdup(n->seen[NODE_KEY_STATUS]->from_version)
+                                                  : NULL;
+                } else
+                        c->from_version = n->version ? strdup(n->version) : NULL;
                 (void) snprintf(c->before, sizeof(c->before), "%s", id && !is_lost_memory(n) ? id : "-");
                 if (node_save(n) < 0)
                         return;

@@ -13,10 +13,12 @@
 #define SAVE_AGAIN_MS  (10 * SEC)
 #define PUBLISH_MIN_MS (2 * SEC)
 #define PUBLISH_MAX_MS (30 * SEC)
-#define GOODBYE_TRIES  3u          /* of the last word before a reboot, PUBLISH_MIN_MS apart ... */
-#define GOODBYE_MS     (15 * SEC)  /* ... and however long each takes */
-#define REFUSED_MS     (60 * SEC)  /* a reboot that was refused is asked for again */
-#define UNDECIDED_MS   (120 * SEC) /* gybe says nothing about this update, and nothing is at work */
+#define GOODBYE_TRIES  3u         /* of the last word before a reboot, PUBLISH_MIN_MS apart ... */
+#define GOODBYE_MS     (15 * SEC) /* ... and however long each takes */
+#define REFUSED_MS     (60 * SEC) /* a reboot that was refused is asked for again */
+#define AGAIN_MS                                                                                             \
+        (20 * SEC) /* gybed itself tries a slot once more that may have met a power cut, or it does not */
+#define UNDECIDED_MS (120 * SEC) /* gybe says nothing about this update, and nothing is at work */
 
 /* Of the operation, in memory: after a restart it begins with a look. */
 typedef enum NodeStep {

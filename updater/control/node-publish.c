@@ -73,6 +73,11 @@ static bool is_due(Node *n, NodeKey key, const NodeStatus *s)
                 return true;
         if (s->code != NODE_IN_PROGRESS)
                 return false;
+        if (n->beat[key] == 0) { /* an earlier life of ours said it; not again because we were killed */
+                uint64_t ago = (node_time(n) - MIN(n->seen[key]->updated, node_time(n))) * SEC;
+
+                n->beat[key] = n->now_ms + n->heartbeat_ms - MIN(ago, n->heartbeat_ms);
+        }
         if (n->beat[key] > n->now_ms)
                 node_wake(n, n->beat[key]);
         return n->beat[key] <= n->now_ms;

@@ -299,10 +299,14 @@ void node_on_describe(Node *n, const Json *status, const char *version, const Wh
 {
         n->describing = false;
         n->engine = json_unref(n->engine);
-        if (status)
-                n->engine = json_ref(status);
-        else
+        n->engine_why = (Why){ 0 };
+        if (!status)
                 n->engine_why = *why;
+        else if (!json_get(status, "slots")) /* of this boot: what is missing there is not known, not none */
+                (void) fail(&n->engine_why, -EAGAIN, WHY_HOST, "agent",
+                            "the update agent has not looked at this host yet");
+        else
+                n->engine = json_ref(status);
         replace_text(&n->version, version);
 }
 

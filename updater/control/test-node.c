@@ -148,6 +148,7 @@ static Json *engine(const World *w)
         json_set_str(j, "running", w->running);
         json_set_str(s, "type", "feed");
         json_set(j, "source", s);
+        json_set(j, "slots", json_new_object());
         if (w->update > 0) {
                 (void) snprintf(id, sizeof(id), "update-%u", w->update);
                 json_set_str(u, "id", id);

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: MIT
+"""A strict stand-in for kube-apiserver, for one resource: nodes. TLS with client certificates or tokens; get, list, watch and merge
+patch, and nothing else; everything that a client of the contract may not do is refused and remembered. A test can take it down,
+let history expire, cut watches, refuse, and look at what was written."""
+
+import copy
+import http.server
+import json
+import ssl
+import threading
+import time
+import urllib.parse
+
+from contract import COMMIT, STATUS, Judge
+
+
+
+
+class FakeApi:
+    def __init__(self, authority, node="node-1"):
+        self.authority, self.name = authority, node
+        self.lock = threading.Condition()
+        self.version, self.events, self.expired = 100, [], 0     # events: (version, type, object)
+        self.nodes, self.judge = {}, Judge()
+        self.patches, self.complaints, self.refuse, self.tokens = [], [], [], {"good-token"}
+        self.certificates = {f"system:node:{node}"}
+        self.connections, self.server, self.watch_seconds, self.cut = set(), None, 0, 0
+        self.lists = self.watches = 0
+        pem = authority.issue("apiserver", "/CN=kube-apiserver", "IP:127.0.0.1,DNS:kubernetes", "serverAuth")
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(pem)
+        self.context.load_verify_locations(authority.ca)
+        self.context.verify_mode = ssl.CERT_OPTIONAL
+        self.port = 0
+        self.start()
+        self.create()
+
+    # --- its life ---
+
+    def start(self):
+        api = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = 60
+
+            def log_message(self, *a):
+                pass
+
+            def setup(self):
+                api.connections.add(self.request)
+                super().setup()
+
+            def finish(self):
+                api.connections.discard(self.request)
+                try:
+                    super().finish()
+                except OSError:
+                    pass
+
+            def do_GET(self):
+                api.serve(self, "GET")
+
+            def do_PATCH(self):
+                api.serve(self, "PATCH")
+
+            def do_POST(self):
+                api.serve(self, "POST")
+
+            do_PUT = do_DELETE = do_POST
+
+        class Server(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+            allow_reuse_address = True
+
+            def get_request(self):
+                sock, address = super().get_request()
+                sock.settimeout(20)
+                return api.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), address
+
+            def handle_error(self, request, address):
+                pass
+
+        self.server = Server(("127.0.0.1", self.port), Handler)
+        self.port = self.server.server_address[1]
+        self.url = f"https://127.0.0.1:{self.port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.server = None
+        self.hang_up()
+
+    def hang_up(self):
+        for c in list(self.connections):
+            try:
+                c.shutdown(2)
+            except OSError:
+                pass
+        with self.lock:
+            self.lock.notify_all()
+
+    # --- the object ---
+
+    def change(self, kind, node):
+        self.version += 1
+        node["metadata"]["resourceVersion"] = str(self.version)
+        self.events.append((self.version, kind, copy.deepcopy(node)))
+        self.lock.notify_all()
+
+    def create(self):
+        with self.lock:
+            self.nodes[self.name] = {"kind": "Node", "apiVersion": "v1", "metadata": {
+                "name": self.name, "uid": f"uid-{self.version}", "annotations": {"volumes.kubernetes.io/x": "true"},
+                "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:metadata": {"f:annotations": {".": {}}}}}]},
+                "spec": {}, "status": {"nodeInfo": {"systemUUID": "AB-CD"}, "capacity": {"cpu": "2"}}}
+            self.change("ADDED", self.nodes[self.name])
+
+    def delete(self):
+        with self.lock:
+            self.change("DELETED", self.nodes.pop(self.name))
+
+    def annotate(self, key, value):
+        """As an orchestrator does; None takes it away."""
+        with self.lock:
+            node = self.nodes[self.name]
+            node["metadata"]["annotations"][key] = value
+            if value is None:
+                del node["metadata"]["annotations"][key]
+            self.change("MODIFIED", node)
+
+    def annotations(self):
+        with self.lock:
+            return dict(self.nodes[self.name]["metadata"]["annotations"]) if self.name in self.nodes else {}
+
+    def expire(self):
+        """What a compaction does to those who were away."""
+        with self.lock:
+            self.version += 10
+            self.expired = self.version
+
+    def writes(self):
+        return len(self.patches)
+
+    # --- requests ---
+
+    def who(self, h):
+        """The identity, or None; tokens first, as the real one."""
+        bearer = h.headers.get("Authorization", "")
+        if bearer.startswith("Bearer "):
+            return f"system:node:{self.name}" if bearer[7:] in self.tokens else None
+        certificate = h.connection.getpeercert()
+        for part in (certificate or {}).get("subject", ()):
+            for k, v in part:
+                if k == "commonName" and v in self.certificates:
+                    return v
+        return None
+
+    def complain(self, h, code, reason, text, **more):
+        if code in (400, 404, 405, 415, 422):
+            self.complaints.append(f"{h.command} {h.path}: {code} {text}")
+        return self.answer(h, code, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": text, "reason": reason,
+                                     "code": code}, **more)
+
+    def answer(self, h, code, document, retry=None):
+        body = json.dumps(document).encode()
+        h.send_response(code)
+        h.send_header("Content-Type", "application/json")
+        h.send_header("Content-Length", str(len(body)))
+        if retry is not None:
+            h.send_header("Retry-After", str(retry))
+        h.end_headers()
+        h.wfile.write(body)
+
+    def serve(self, h, method):
+        try:
+            length = int(h.headers.get("Content-Length") or 0)
+            body = h.rfile.read(length)
+            who = self.who(h)
+            if who is None:
+                return self.complain(h, 401, "Unauthorized", "Unauthorized")
+            if self.refuse:
+                code, retry = self.refuse.pop(0)
+                return self.complain(h, code, "Test", "the test says no", retry=retry)
+            url = urllib.parse.urlsplit(h.path)
+            if method == "GET" and url.path == "/api/v1/nodes":
+                return self.many(h, urllib.parse.parse_qs(url.query, strict_parsing=True))
+            if method == "PATCH" and url.path == f"/api/v1/nodes/{self.name}" and not url.query:
+                return self.patch(h, body)
+            if method == "GET" and url.path == f"/api/v1/nodes/{self.name}":
+                return self.answer(h, 200, self.nodes[self.name])
+            self.complain(h, 403 if url.path.startswith("/api/v1/nodes/") else 404, "Forbidden", "not this")
+        except (OSError, ValueError) as e:
+            if isinstance(e, ValueError):
+                self.complaints.append(f"{h.path}: {e}")
+            h.close_connection = True
+
+    def many(self, h, query):
+        known = {"fieldSelector", "limit", "watch", "allowWatchBookmarks", "resourceVersion", "timeoutSeconds"}
+        if set(query) - known or query.get("fieldSelector") != [f"metadata.name={self.name}"]:
+            return self.complain(h, 403, "Forbidden", f"nodes is forbidden: {sorted(query)}")
+        if query.get("watch") != ["true"]:
+            self.lists += 1
+            with self.lock:
+                items = [self.nodes[self.name]] if self.name in self.nodes else []
+                document = {"kind": "NodeList", "apiVersion": "v1", "metadata": {"resourceVersion": str(self.version)},
+                            "items": copy.deepcopy(items)}
+            return self.answer(h, 200, document)
+        self.watches += 1
+        self.watch(h, int(query["resourceVersion"][0]), int(query["timeoutSeconds"][0]))
+
+    def watch(self, h, version, seconds):
+        if not 1 <= seconds <= 600:
+            self.complaints.append(f"timeoutSeconds={seconds}")
+        if version < self.expired:
+            return self.complain(h, 410, "Expired", f"too old resource version: {version}")
+        h.send_response(200)
+        h.send_header("Content-Type", "application/json")
+        h.send_header("Transfer-Encoding", "chunked")
+        h.end_headers()
+        until, beat, cut = time.monotonic() + (self.watch_seconds or seconds), time.monotonic() + 5, self.cut
+        server = self.server
+
+        def send(kind, document):
+            # cut into pieces: nobody promised lines
+            data = json.dumps({"type": kind, "object": document}).encode() + b"\n"
+            for part in (data[:37], data[37:]):
+                h.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+                h.wfile.flush()
+
+        try:
+            while time.monotonic() < until and self.server is server:
+                with self.lock:
+                    fresh = [e for e in self.events if e[0] > version]
+                    if not fresh:
+                        self.lock.wait(0.5)
+                if version < self.expired and not fresh:
+                    send("ERROR", {"kind": "Status", "status": "Failure", "message": "too old resource version", "reason": "Expired",
+                                   "code": 410})
+                    break
+                for version, kind, node in fresh:
+                    send(kind, node)
+                if self.cut != cut:
+                    h.close_connection = True
+                    return      # in the middle of the chunked body
+                if time.monotonic() > beat:
+                    beat = time.monotonic() + 5
+                    with self.lock:
+                        version = max(version, self.version)
+                    send("BOOKMARK", {"kind": "Node", "apiVersion": "v1", "metadata": {"resourceVersion": str(version),
+                                                                                         "creationTimestamp": None}})
+            h.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            h.close_connection = True
+
+    def patch(self, h, body):
+        if h.headers.get("Content-Type") != "application/merge-patch+json":
+            return self.complain(h, 415, "UnsupportedMediaType", h.headers.get("Content-Type"))
+        document = json.loads(body)
+        annotations = document.get("metadata", {}).get("annotations", {})
+        if set(document) != {"metadata"} or set(document["metadata"]) != {"annotations"} or set(annotations) - {STATUS, COMMIT}:
+            return self.complain(h, 422, "Invalid", f"a node agent writes its own annotations and nothing else: {body!r}")
+        with self.lock:
+            if self.name not in self.nodes:
+                return self.complain(h, 404, "NotFound", f'nodes "{self.name}" not found')
+            node = self.nodes[self.name]
+            for key, value in annotations.items():
+                if not isinstance(value, str):
+                    return self.complain(h, 422, "Invalid", f"{key} is no string")
+                self.judge.value(key, value)
+                if node["metadata"]["annotations"].get(key) == value:
+                    self.complaints.append(f"{key} was that already: {value}")
+            self.patches.append(annotations)
+            node["metadata"]["annotations"].update(annotations)
+            self.change("MODIFIED", node)
+            answer = copy.deepcopy(node)
+        self.answer(h, 200, answer)
+
+    def check(self):
+        self.judge.check()
+        assert not self.complaints, "\n".join(self.complaints)

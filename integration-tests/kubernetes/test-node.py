@@ -1,0 +1,578 @@
+#!/usr/bin/env -S /usr/bin/python3 -B
+# SPDX-License-Identifier: MIT
+"""gybe-node between an API server and a gybed on a host made of files. The API server is the strict stand-in (apiserver.py) or,
+with --real, kube-apiserver and etcd with kubectl as the orchestrator (realapi.py); the cases are the same. A reboot is what
+lib/sandbox.py makes of it.
+
+    test-node.py [--real] [WORD]     only the cases whose text has the word
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "lib"))
+sys.path.insert(0, str(HERE))
+from agentbus import Agent, Bus, wait
+from apiserver import FakeApi
+from contract import COMMIT, PREFIX, REQUEST, STATUS, Authority, kubeconfig, new_id, request
+from realapi import RealApi
+from sandbox import BUILD, MIB, SOURCE, Host, build, history, image, keygen, release_tool, sign
+
+PATIENCE = float(os.environ.get("GYBE_PATIENCE", "90"))
+NODE = "node-1"
+
+
+class Machine:
+    """A host, its gybed, its gybe-node, and the API server that has its Node."""
+
+    def __init__(self, t, where, api):
+        self.t, self.api = t, api
+        self.host = Host(where / "host", usr_size=4 * MIB)
+        shutil.copytree(t.fresh.dir, self.host.dir)
+        self.host.parts, self.host.boots = dict(t.fresh.parts), t.fresh.boots
+        self.host.configure({"source": {"type": "feed", "url": f"file://{t.feed}/index.json", "interval": "30d"}})
+        self.host.write("/etc/gybe/policy.d/10-test.json", json.dumps({"automation": "check", "soak": "1s", "attempts": 2}))
+        self.host.write("/proc/sys/kernel/hostname", NODE + "\n")
+        self.host.write("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
+        self.bus = Bus(where / "bus", SOURCE / "policy/org.gybe.Update1.conf").__enter__()
+        self.gybed, self.node = None, None
+        self.log = where / "gybe-node.log"
+        self.log.touch()
+        self.pki = "/var/lib/kubelet/pki"
+        self.credentials("kubelet")
+
+    def credentials(self, name, **user):
+        """As kubelet leaves them: a kubeconfig that names a link that is swapped at rotation."""
+        p = self.host.path(self.pki)
+        p.mkdir(parents=True, exist_ok=True)
+        if not user:
+            pem = self.t.authority.issue(name, f"/O=system:nodes/CN=system:node:{NODE}")
+            shutil.copy(pem, p / f"{name}.pem")
+            (p / "new").symlink_to(f"{name}.pem")
+            os.rename(p / "new", p / "kubelet-client-current.pem")
+            user = {"client-certificate": f"{self.pki}/kubelet-client-current.pem", "client-key": f"{self.pki}/kubelet-client-current.pem"}
+        shutil.copy(self.t.authority.ca, p / "ca.crt")
+        kubeconfig(self.host.path("/var/lib/kubelet/kubeconfig"), self.api.url, "pki/ca.crt", user)
+
+    def start_gybed(self):
+        self.gybed = Agent(self.bus, self.host, BUILD / "gybed").start()
+        return self
+
+    def start_node(self, **env):
+        self.node = subprocess.Popen([str(BUILD / "gybe-node"), "--root", str(self.host.root)], stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.DEVNULL, stderr=open(self.log, "a"), env={**self.bus.environ, **self.env, **env})
+        return self
+
+    env = {"GYBE_DEBUG": "1"}
+
+    def start(self, **env):
+        return self.start_gybed().start_node(**env)
+
+    def kill_node(self, how=signal.SIGKILL):
+        if self.node:
+            self.node.send_signal(how)
+            code = self.node.wait(20)
+            self.node = None
+            return code
+
+    def stop(self):
+        self.kill_node()
+        if self.gybed:
+            self.gybed.stop(signal.SIGKILL)
+        for pid in self.jobs():
+            os.kill(pid, signal.SIGKILL)
+
+    def close(self):
+        self.stop()
+        self.bus.__exit__()
+
+    def jobs(self):
+        out = []
+        for p in Path("/proc").iterdir():
+            try:
+                words = (p / "cmdline").read_bytes().split(b"\0") if p.name.isdigit() else [b""]
+            except OSError:
+                continue
+            if words[0].endswith(b"/gybe-job") and str(self.host.root).encode() in words:
+                out.append(int(p.name))
+        return out
+
+    def reboot(self, node=True, **how):
+        """Everything is gone, the loader does what it does, gybe-commit.service settles, both daemons start."""
+        self.stop()
+        self.host.boot(**how)
+        done = subprocess.run([str(BUILD / "gybe-job"), "--root", str(self.host.root), "--disk", str(self.host.disk), "commit"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, env=os.environ)
+        self.start_gybed()
+        if node:
+            self.start_node()
+        return done.returncode
+
+    # --- what an orchestrator does and sees ---
+
+    def ask(self, r):
+        self.api.annotate(REQUEST, r if isinstance(r, str) else json.dumps(r))
+        return r if isinstance(r, str) else r["operationId"]
+
+    def status(self, key=STATUS):
+        text = self.api.annotations().get(key)
+        return json.loads(text) if text else {}
+
+    def wait_for(self, operation_id, code, key=STATUS, seconds=None):
+        def there():
+            s = self.status(key)
+            return s if s.get("operationId") == operation_id and s.get("code") == code else None
+        try:
+            return wait(there, seconds or PATIENCE)
+        except AssertionError:
+            raise AssertionError(f"{code} did not come: {self.status(STATUS)} {self.status(COMMIT)}") from None
+
+    def memory(self):
+        p = self.host.path("/var/lib/gybe-node/state.json")
+        return json.loads(p.read_text()) if p.exists() else {}
+
+    def journal(self):
+        p = self.host.path("/var/lib/gybe/journal.json")
+        return json.loads(p.read_text()) if p.exists() else {}
+
+    def events(self):
+        return [e["event"] for e in history(self.host)]
+
+    def said(self, text):
+        return text in self.log.read_text()
+
+    def stage(self, target="3.0.2"):
+        update = new_id()
+        op = self.ask(request("stage", target, update))
+        self.wait_for(op, "Success")
+        return update, op
+
+
+class Test:
+    def __init__(self, work, real, words):
+        self.work, self.real, self.words = work, real, words
+        self.authority = Authority(work / "pki")
+        self.keys = keygen(work / "keys")
+        self.feed = work / "feed"
+        self.feed.mkdir()
+        self.images = {}
+        for n, version in enumerate(("3.0.1", "3.0.2"), 1):
+            self.images[version] = image(work / version, version, size=4 * MIB)
+            cosi = build(self.images[version], work / f"acl-{version}.cosi")
+            sign(cosi, [self.keys / "release.pem"], version, 1000 + n)
+        release_tool("publish", "--feed", self.feed, "--key", self.keys / "release.pem", "--channel", "stable", work / "acl-3.0.2.cosi")
+        self.fresh = Host(work / "fresh", usr_size=4 * MIB)
+        self.fresh.install(self.images["3.0.1"], trust_root=self.keys / "root.json")
+        self.n = self.passed = self.failed = 0
+        self.api = RealApi(real, work / "cluster", self.authority) if real else None
+
+    def case(self, f):
+        if not all(w in f.__doc__ for w in self.words):
+            return
+        self.n += 1
+        where = self.work / f"case-{self.n}"
+        where.mkdir()
+        where.chmod(0o755)
+        api = self.api or FakeApi(self.authority)
+        if self.real:
+            api.delete()
+            api.create()
+            api.judge.__init__()
+        m, began = Machine(self, where, api), time.monotonic()
+        try:
+            f(m)
+            api.check()
+            assert not m.said("ERROR: AddressSanitizer") and not m.said("runtime error"), "a sanitizer complains"
+            print(f"ok {f.__doc__} ({time.monotonic() - began:.0f} s)", flush=True)
+            self.passed += 1
+        except Exception as e:
+            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
+            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {type(e).__name__}: {e}", flush=True)
+            print("    journal: " + json.dumps({k: m.journal().get(k) for k in ("phase", "outcome", "reason", "updateId", "message")}), m.memory().get("pending"))
+            print("    " + "\n    ".join(m.log.read_text().splitlines()[-25:]), flush=True)
+            self.failed += 1
+        finally:
+            m.close()
+            if not self.real and api.server:
+                api.stop()
+
+
+# --- what an update is ---
+
+def update_cases(t):
+    @t.case
+    def _(m):
+        """stage, finalize, reboot, commit: Success at every step; nothing is written while nothing happens; history says who"""
+        m.start()
+        update, stage = m.stage()
+        assert m.journal()["phase"] == "staged"
+        finalize = m.ask(request("finalize", "3.0.2", update))
+        s = m.wait_for(finalize, "Success")
+        assert s["fromVersion"] == "3.0.1" and s["toVersion"] == "3.0.2" and s["nodeUpdateId"] == update, s
+        wait(lambda: m.journal()["phase"] == "finalized")
+        m.reboot()
+        c = m.wait_for(finalize, "Success", COMMIT)
+        assert c["operation"] == "commit" and c["fromVersion"] == "3.0.1" and "3.0.2" in c["message"], c
+        assert m.api.judge.codes(stage) == ["InProgress", "Success"], m.api.judge.codes(stage)
+        codes = m.api.judge.codes(finalize)
+        assert codes[:2] == ["InProgress", "Success"] and codes[-1] == "commit:Success", codes
+        staged = [e for e in history(m.host) if e["event"] == "staged"]
+        assert staged[0]["how"] == "dbus" and staged[0]["by"] == "root", staged
+        before = m.api.writes()
+        time.sleep(idle_seconds(t))
+        assert m.api.writes() == before, "it writes although nothing happens"
+        # the same request again is answered and not done
+        m.api.annotate(STATUS, None)
+        m.wait_for(finalize, "Success")
+        assert m.events().count("finalized") == 1
+
+    @t.case
+    def _(m):
+        """a target that does not boot: TargetBootFailed, with the reason, from the old slot"""
+        m.start()
+        update, _ = m.stage()
+        finalize = m.ask(request("finalize", "3.0.2", update))
+        m.wait_for(finalize, "Success")
+        wait(lambda: m.journal()["phase"] == "finalized")
+        m.reboot(fail_oneshot=True)     # perhaps a power cut: it stays staged, and who orchestrates decides
+        c = m.wait_for(finalize, "TargetBootFailed", COMMIT)
+        assert c["tridentError"]["subkind"] == "ab-update-reboot-check" and "3.0.1" in c["message"], c
+
+    @t.case
+    def _(m):
+        """rollback: back in the slot before, and committed there"""
+        m.start()
+        update, _ = m.stage()
+        finalize = m.ask(request("finalize", "3.0.2", update))
+        m.wait_for(finalize, "Success")
+        wait(lambda: m.journal()["phase"] == "finalized")
+        m.reboot()
+        m.wait_for(finalize, "Success", COMMIT)
+        op = m.ask(request("rollback"))
+        s = m.wait_for(op, "Success")
+        assert "toVersion" not in s and s["fromVersion"] == "3.0.2", s
+        wait(lambda: m.journal()["phase"] == "finalized")
+        m.reboot()
+        c = m.wait_for(op, "Success", COMMIT)
+        assert "3.0.1" in c["message"], c
+
+    @t.case
+    def _(m):
+        """refusals: AlreadyAtTarget, NotStaged, another target, a second finalize, malformed requests, a version nobody has"""
+        m.start()
+        at = m.wait_for(m.ask(request("stage", "3.0.1")), "AlreadyAtTarget")
+        assert at["toVersion"] == "3.0.1"
+        m.wait_for(m.ask(request("finalize", "3.0.1")), "AlreadyAtTarget")
+        m.wait_for(m.ask(request("finalize", "3.0.2")), "NotStaged")
+        failed = m.wait_for(m.ask(request("stage", "9.9.9")), "OperationFailed")
+        assert failed["tridentError"]["kind"], failed
+        update, _ = m.stage()
+        m.wait_for(m.ask(request("finalize", "3.0.3", update)), "InvalidRequest")
+        first = m.ask(request("finalize", "3.0.2", update))
+        m.wait_for(first, "Success")
+        second = m.wait_for(m.ask(request("finalize", "3.0.2", update)), "InvalidRequest")
+        assert first in second["message"], second
+        for wrong in (dict(request("stage", "3.0.2"), extra="x"), dict(request("stage", "3.0.2"), server="http://x/"),
+                      dict(request("rollback"), targetVersion="3.0.1"), dict(request("stage", "3.0.2"), operation="upgrade")):
+            m.wait_for(m.ask(wrong), "InvalidRequest")
+        torn = request("stage", "3.0.2")
+        m.ask(json.dumps(torn)[:-20])
+        m.wait_for(torn["operationId"], "InvalidRequest")
+        before = m.api.writes()
+        m.ask("no JSON at all")
+        wait(lambda: m.said("nobody is told"))
+        assert m.api.writes() - before <= 1, "noise is answered"
+
+    @t.case
+    def _(m):
+        """who is watching under another prefix is not answered, and gybe-node follows the drop-in's prefix"""
+        m.start(TRIDENT_ACL_AGENT_KUBERNETES_ANNOTATION_PREFIX="acl.azure.com")
+        op = m.ask(request("stage", "3.0.1"))
+        wait(lambda: m.said("watching Node node-1 for acl.azure.com/update-request"))
+        time.sleep(1)
+        assert not m.status(), m.status()
+
+
+def idle_seconds(t):
+    return float(os.environ.get("GYBE_IDLE_SECONDS", "600" if t.real else "4"))
+
+
+# --- what goes wrong ---
+
+def outage_cases(t):
+    for when in ("before finalize's order", "during the finalize", "after the finalize"):
+        def outage(m, when=when):
+            m.start()
+            update, _ = m.stage()
+            r = request("finalize", "3.0.2", update)
+            if when == "after the finalize":
+                m.ask(r)
+                m.wait_for(r["operationId"], "Success")
+            elif when == "during the finalize":
+                m.gybed.process.send_signal(signal.SIGSTOP)     # the order cannot be taken yet
+                m.ask(r)
+                wait(lambda: m.memory().get("current"), PATIENCE)
+                time.sleep(0.5)
+            else:
+                m.kill_node()
+                m.ask(r)
+                m.start_node()
+                wait(lambda: m.memory().get("current") or m.memory().get("pending"), PATIENCE)
+            m.api.stop()
+            m.gybed.process.send_signal(signal.SIGCONT)
+            wait(lambda: m.journal()["phase"] == "finalized", PATIENCE)     # nobody waits for the API server
+            wait(lambda: m.memory().get("pending"), PATIENCE)
+            assert m.reboot() == 0
+            assert m.journal()["outcome"] == "committed"
+            wait(lambda: any("commit" in a for a in m.memory()["answers"]), PATIENCE)
+            time.sleep(1)
+            m.api.start()
+            m.wait_for(r["operationId"], "Success", COMMIT)
+            codes = m.api.judge.codes(r["operationId"])
+            assert "Success" in codes and codes.index("Success") < codes.index("commit:Success"), codes
+        outage.__doc__ = f"the API server goes away {when} and stays away for the whole first boot; the statuses come in order when it returns"
+        t.case(outage)
+
+    @t.case
+    def _(m):
+        """gybe-node is killed again and again while it stages, finalizes and waits: nothing lost, repeated or told in two ways"""
+        m.start()
+        update = new_id()
+        stage, finalize = request("stage", "3.0.2", update), request("finalize", "3.0.2", update)
+        m.ask(stage)
+        for pause in (0.02, 0.1, 0.05, 0.3, 0.15, 0.02, 0.5):
+            time.sleep(pause)
+            m.kill_node()
+            m.start_node()
+        m.wait_for(stage["operationId"], "Success")
+        m.ask(finalize)
+        for pause in (0.05, 0.2, 0.1, 0.02, 0.4):
+            time.sleep(pause)
+            m.kill_node()
+            m.start_node()
+        m.wait_for(finalize["operationId"], "Success")
+        wait(lambda: m.journal()["phase"] == "finalized")
+        m.reboot()
+        for pause in (0.02, 0.1, 0.3):
+            time.sleep(pause)
+            m.kill_node()
+            m.start_node()
+        m.wait_for(finalize["operationId"], "Success", COMMIT)
+        events = m.events()
+        assert events.count("staged") == 1 and events.count("finalized") == 1 and events.count("committed") == 1, events
+
+    @t.case
+    def _(m):
+        """gybed is away: the operation waits, visibly, and goes on when it comes"""
+        m.start_node()
+        op = m.ask(request("stage", "3.0.2"))
+        s = m.wait_for(op, "InProgress")
+        assert "update agent" in s["message"], s
+        m.start_gybed()
+        m.wait_for(op, "Success")
+
+    @t.case
+    def _(m):
+        """its memory is lost: what was done is put together from gybe's own records, and not done again"""
+        m.start()
+        update, _ = m.stage()
+        finalize = m.ask(request("finalize", "3.0.2", update))
+        m.wait_for(finalize, "Success")
+        wait(lambda: m.journal()["phase"] == "finalized")
+        m.reboot(node=False)
+        m.host.write("/var/lib/gybe-node/state.json", "{ torn")
+        m.start_node()
+        m.wait_for(finalize, "Success", COMMIT)
+        assert m.host.path("/var/lib/gybe-node/state.json.lost").exists() and m.events().count("finalized") == 1
+
+
+# --- the API server's ways ---
+
+def api_cases(t):
+    @t.case
+    def _(m):
+        """410, cut watches, 429 with Retry-After, 500, 403: it comes back each time, and lists only when it must"""
+        m.start()
+        wait(lambda: m.api.watches >= 1)
+        m.api.cut += 1
+        m.api.annotate("x", "1")
+        wait(lambda: m.api.watches >= 2, PATIENCE)
+        assert m.api.lists == 1, m.api.lists
+        m.api.expire()
+        m.api.hang_up()
+        wait(lambda: m.api.lists >= 2, PATIENCE)
+        m.api.refuse = [(429, 1), (500, None)]
+        m.api.hang_up()
+        wait(lambda: not m.api.refuse, PATIENCE)
+        m.stage()
+        assert m.said("429"), "a refusal is not told"
+
+    @t.case
+    def _(m):
+        """a watch whose time is over is asked for again where it ended"""
+        m.api.watch_seconds = 1
+        m.start()
+        wait(lambda: m.api.watches >= 4, PATIENCE)
+        assert m.api.lists == 1 and not m.said("warning"), m.api.lists
+        m.stage()
+
+    @t.case
+    def _(m):
+        """a client certificate is swapped by its link; the old one is refused from then on"""
+        m.start()
+        wait(lambda: m.api.watches >= 1)
+        m.api.certificates = {"somebody-else"}
+        m.api.hang_up()
+        wait(lambda: m.said("401"), PATIENCE)
+        m.api.certificates = {f"system:node:{NODE}"}
+        m.credentials("rotated")
+        m.stage()
+
+    @t.case
+    def _(m):
+        """tokens: in a file that is rotated, and of an exec plugin that is asked again after a 401; one that hangs hangs nobody"""
+        m.host.write("/var/lib/kubelet/token", "good-token\n")
+        m.credentials("token", tokenFile="token")
+        m.start()
+        m.stage()
+        m.api.tokens = {"second-token"}
+        m.host.write("/var/lib/kubelet/token", "second-token\n")
+        m.api.hang_up()
+        m.wait_for(m.ask(request("stage", "3.0.1")), "AlreadyAtTarget")
+        plugin = m.host.dir / "plugin"
+        plugin.write_text("#!/bin/sh\necho \"$KUBERNETES_EXEC_INFO\" > " + str(m.host.dir / "info") + "\necho chatter >&2\n"
+                          f"echo x >> {m.host.dir}/runs\n"
+                          'printf \'{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"%s"}}\' '
+                          f"\"$(cat {m.host.dir}/exec-token)\"\n")
+        plugin.chmod(0o755)
+        (m.host.dir / "exec-token").write_text("third-token")
+        m.api.tokens = {"third-token"}
+        m.credentials("exec", exec={"apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin), "interactiveMode": "Never",
+                                    "provideClusterInfo": True})
+        m.api.hang_up()
+        m.wait_for(m.ask(request("finalize", "3.0.1")), "AlreadyAtTarget")
+        info = json.loads((m.host.dir / "info").read_text())
+        assert info["spec"]["interactive"] is False and info["spec"]["cluster"]["server"] == m.api.url, info
+        runs = (m.host.dir / "runs").read_text()
+        m.wait_for(m.ask(request("stage", "3.0.1")), "AlreadyAtTarget")
+        assert (m.host.dir / "runs").read_text() == runs, "a token is asked for again although it is good"
+        m.api.tokens = {"fourth-token"}
+        (m.host.dir / "exec-token").write_text("fourth-token")
+        m.api.hang_up()
+        m.wait_for(m.ask(request("finalize", "3.0.1")), "AlreadyAtTarget")
+        plugin.write_text("#!/bin/sh\nsleep 100\n")
+        m.api.tokens = set()
+        m.api.hang_up()
+        time.sleep(2)
+        assert m.kill_node(signal.SIGTERM) == 0
+
+    @t.case
+    def _(m):
+        """a server that shows another certificate is not spoken to; --validate-connection says yes and no"""
+        def validate(what):
+            return subprocess.run([str(BUILD / "gybe-node"), "--root", str(m.host.root), "--validate-connection", what],
+                                  capture_output=True, text=True, env=m.bus.environ, timeout=120)
+        m.start_gybed()
+        r = validate("kubernetes")
+        assert r.returncode == 0 and NODE in r.stdout, r.stderr
+        r = validate("engine")
+        assert r.returncode == 0 and "3.0.1" in r.stdout, r.stderr
+        other = Authority(m.host.dir / "other-pki")
+        shutil.copy(other.ca, m.host.path(m.pki) / "ca.crt")
+        m.start_node()
+        wait(lambda: m.said("SSL") or m.said("certificate"), PATIENCE)
+        assert m.api.lists == 1, "it spoke to a stranger"
+
+    @t.case
+    def _(m):
+        """the Node is deleted and made again: parked meanwhile, and its request answered from memory"""
+        m.start()
+        update, stage = m.stage()
+        text = m.api.annotations()[REQUEST]
+        m.api.delete()
+        wait(lambda: m.said("Node is gone"), PATIENCE)
+        m.api.create()
+        m.ask(text)
+        m.wait_for(stage, "Success")
+        assert m.said("is a new one") and m.events().count("staged") == 1
+
+    @t.case
+    def _(m):
+        """a clock years behind: no status ends before it began"""
+        m.start()
+        update, _ = m.stage()
+        state = m.host.path("/var/lib/gybe-node/state.json")
+        m.kill_node()
+        state.write_text(state.read_text().replace("2026-", "2036-"))      # the same as a clock that fell back by ten years
+        m.start_node()
+        finalize = m.ask(request("finalize", "3.0.2", update))
+        m.wait_for(finalize, "Success")
+        s = m.status()
+        assert s["finishedUtc"] >= s["startedUtc"] >= "2036", s
+
+    @t.case
+    def _(m):
+        """an ordinary user with polkit's yes: history names it; with polkit's no the operation says so"""
+        if os.getuid() != 0:
+            return
+        m.bus.polkit("yes")
+        shutil.rmtree(m.host.path("/var/lib/gybe-node"), ignore_errors=True)
+        m.host.path("/var/lib/gybe-node").mkdir()
+        os.chown(m.host.path("/var/lib/gybe-node"), 65534, 65534)
+        for p in [m.t.work, *m.host.root.parents, *m.host.root.rglob("*")]:
+            if p.is_dir() and str(p).startswith(str(m.t.work)) and "gybe" not in p.name:
+                p.chmod(p.stat().st_mode | 0o055)
+        for p in (m.host.path("/var/lib/kubelet")).rglob("*.pem"):
+            p.chmod(0o644)
+        m.start_gybed()
+        m.node = m.bus.spawn(BUILD / "gybe-node", "--root", m.host.root, nobody=True)
+        op = m.ask(request("stage", "3.0.2"))
+        m.wait_for(op, "Success")
+        staged = [e for e in history(m.host) if e["event"] == "staged"]
+        assert staged[0]["by"] == "nobody" and staged[0]["uid"] == 65534, staged
+        assert m.bus.asked()[0][2] == "org.gybe.update1.stage", m.bus.asked()
+        m.bus.polkit("no")
+        s = m.wait_for(m.ask(request("rollback")), "AgentInternalError")
+        assert "not authorized" in s["message"], s
+
+
+def main():
+    words = [a for a in sys.argv[1:] if a != "--real"]
+    real = None
+    for tool in ("dbus-daemon", "busctl", "openssl"):
+        if not shutil.which(tool):
+            print(f"skipped: no {tool} here")
+            return 77
+    os.environ.setdefault("GYBE_LIBEXEC", str(BUILD))
+    if "--real" in sys.argv[1:]:
+        built = subprocess.run([HERE / "build-cluster"], stdout=subprocess.PIPE, text=True)
+        if built.returncode:
+            return 77 if built.returncode == 77 else 1
+        real = built.stdout.strip().splitlines()[-1]
+    with tempfile.TemporaryDirectory(prefix="gybe-node-") as tmp:
+        work = Path(tmp)
+        work.chmod(0o755)
+        t = Test(work, real, words)
+        try:
+            update_cases(t)
+            outage_cases(t)
+            if not real:
+                api_cases(t)
+        finally:
+            if real:
+                t.api.close()
+        print(f"{t.passed} passed, {t.failed} failed")
+        return 1 if t.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
