@@ -100,8 +100,8 @@ static int judge(sd_bus_message *answer, bool interactive, Why *why)
 
         if (e && (sd_bus_error_has_name(e, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
                   sd_bus_error_has_name(e, SD_BUS_ERROR_NAME_HAS_NO_OWNER)))
-                (void) refuse(why, "no-polkit", "polkit does not run here, so only root may change anything",
-                              "run it as root");
+                (void) refuse(why, POLKIT_MISSING,
+                              "polkit does not run here, so only root may change anything", "run it as root");
         else if (e)
                 (void) refuse(why, "no-polkit", e->message && e->message[0] ? e->message : e->name,
                               "run it as root");

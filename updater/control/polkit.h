@@ -14,6 +14,9 @@ typedef struct sd_bus_message sd_bus_message;
         32u /* questions at a time: a password takes a minute, an administrator has two hands */
 #define POLKIT_OPEN_PER_UID 4u
 
+/* The code of a refusal where no polkit is installed. */
+#define POLKIT_MISSING "polkit-missing"
+
 typedef struct Polkit Polkit;
 
 /* Once for every question that polkit_ask() took. granted 1: may; 0: may not, and *why says so. ctx is the callee's again. */
