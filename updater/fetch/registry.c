@@ -78,12 +78,15 @@ static bool session_has(const Session *s, const char *url)
         return str_starts(url, s->push ? s->origin : s->base);
 }
 
+/* A repository may lie below another's name: the longest that fits is meant. */
 static Session *find_session(Registry *r, const char *url)
 {
+        Session *found = NULL;
+
         for (Session *s = r->sessions; s; s = s->next)
-                if (session_has(s, url))
-                        return s;
-        return NULL;
+                if (session_has(s, url) && (!found || strlen(s->base) > strlen(found->base)))
+                        found = s;
+        return found;
 }
 
 static const char *on_header(void *ctx, const char *url)
