@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What something cost, as the kernel counts it: wall time, processor time, memory of all its processes together, bytes of the block
-device, pages that stay in the cache, bytes of HTTP bodies out of the server's log."""
+"""What something cost, as the kernel counts it: wall time, processor time, memory of all its processes together, bytes of storage, pages that stay in the cache, bytes of HTTP bodies out of the server's log."""
 
 import ctypes
 import mmap
@@ -93,24 +92,6 @@ def uncache(path):
     os.close(fd)
 
 
-class Loop:
-    """A block device of its own, whose counters nobody else moves. The file behind it is written directly: one cache, not two."""
-
-    def __init__(self, file):
-        self.file = Path(file)
-        self.dev = run("losetup", "--direct-io=on", "--show", "-f", file).strip()
-        self.name = Path(self.dev).name
-
-    def written(self):
-        return int(Path(f"/sys/block/{self.name}/stat").read_text().split()[6]) * 512
-
-    def read(self):
-        return int(Path(f"/sys/block/{self.name}/stat").read_text().split()[2]) * 512
-
-    def close(self):
-        run("losetup", "-d", self.dev, check=False)
-
-
 class Server:
     """nginx on loopback; bytes of bodies that it sent."""
 
@@ -154,10 +135,17 @@ def cpu_of(pid):
     return sum(int(x) for x in f[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(argv, loop, server=None, service=None, cwd=None, env=None, ok=(0,)):
-    """Runs argv (a string: by a shell). service: a daemon that does the work."""
-    uncache(loop.dev)
-    before, read_before = loop.written(), loop.read()
+def io_of(pid):
+    f = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(f["read_bytes"]), int(f["write_bytes"])
+
+
+def measure(argv, target, server=None, service=None, cwd=None, env=None, ok=(0,)):
+    """Runs argv (a string: by a shell) that writes into the file target. service: a daemon that does the work. Bytes read and
+    written are the kernel's task accounting: what these processes made the storage do."""
+    if target:
+        uncache(target)
+    io_service = io_of(service) if service else (0, 0)
     if server:
         server.sent()
     cpu_service = cpu_of(service) if service else 0
@@ -172,10 +160,12 @@ def measure(argv, loop, server=None, service=None, cwd=None, env=None, ok=(0,)):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if p.returncode not in ok:
         sys.exit(f"bench: {argv}: exit {p.returncode}\n{out[-3000:]}")
-    cache = cached(loop.dev)
+    cache = cached(target) if target else 0
     r = {"wall": wall, "cpu": after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime, "rss": peak, "cache": cache,
-         "written": loop.written() - before, "read": loop.read() - read_before, "out": out}
+         "written": (after.ru_oublock - usage.ru_oublock) * 512, "read": (after.ru_inblock - usage.ru_inblock) * 512, "out": out}
     if service:
+        now = io_of(service)
+        r["read"], r["written"] = r["read"] + now[0] - io_service[0], r["written"] + now[1] - io_service[1]
         r["cpu"] += cpu_of(service) - cpu_service
     if server:
         r["fetched"], r["requests"] = server.sent()

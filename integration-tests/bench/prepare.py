@@ -142,7 +142,8 @@ def swupdate(name):
             'software = { version = "1"; hardware-compatibility: [ "1.0" ]; images: ( { filename = "usr.zst"; device = "/dev/bench"; type = "raw"; '
             f'compressed = "zstd"; installed-directly = true; sha256 = "{digest}"; }} ); }}\n')
         pki()
-        sh(f"openssl dgst -sha256 -sign {CACHE}/rauc/key.pem -out {d}/sw-description.sig {d}/sw-description")
+        sh(f"openssl cms -sign -binary -nosmimecap -outform DER -in {d}/sw-description -out {d}/sw-description.sig "
+           f"-signer {CACHE}/rauc/cert.pem -inkey {CACHE}/rauc/key.pem")
         sh(f"printf 'sw-description\\nsw-description.sig\\nusr.zst\\n' | cpio -o -H crc > {new}", cwd=d)
         shutil.rmtree(d)
 
