@@ -202,8 +202,12 @@ class Lab:
     def left(self):
         return self.run("cat /var/left")[1]
 
+    def restart(self):
+        """A reboot is asked for, behind the answer: one that overtakes it leaves nobody to give it."""
+        self.run("systemd-run --quiet --collect --no-block sh -c 'sleep 1; systemctl reboot'")
+
     def reboot(self):
-        self.machine.run("systemctl --no-block reboot")
+        self.restart()
         return self.settle()
 
     def cut(self):
