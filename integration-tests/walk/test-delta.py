@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import demo
 from sandbox import BUILD, MIB, Host, build, gybe, history, image, keygen, program, run, sign, status
 
-ROUNDS = int(os.environ.get("GYBE_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("GYBE_ROUNDS", "5"))
 SIZE = 16 * MIB
 LEAF, GROUP, HEAD = 6, 10, 64
 
@@ -376,7 +376,10 @@ def index_lies(t):
     def blocks(i):
         i.head[16] ^= 1
 
-    for change_it in (leaves, many, names, shifted, groups, frames, zero_frames, huge_frames, root, version, nonsense, blocks):
+    lies = (leaves, shifted, names, frames, nonsense)
+    if os.environ.get("GYBE_ALL"):
+        lies += (many, groups, zero_frames, huge_frames, root, version, blocks)
+    for change_it in lies:
         d = t.lie()
         i = Index(d / "new.cosi")
         change_it(i)
