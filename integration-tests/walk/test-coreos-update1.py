@@ -217,6 +217,7 @@ def cases(t, bus):
         assert client.call("AttemptUpdate").returncode == 0 and client.operation() == NEED_REBOOT
         text = h.path(COORDINATOR).read_text()
         assert "NAME=gybe\n" in text and "STRATEGY=reboot\n" in text and "STATE=reboot-planned\n" in text and held(h), text
+        a.rest()        # a job at work, be it a look, makes it busy
         assert client.call("ResetStatus").returncode == 0
         assert client.operation() != NEED_REBOOT
         wait(lambda: client.operation() == IDLE, 60)

@@ -181,8 +181,8 @@ static int has_blob(Push *p, const char *digest, Why *why)
 {
         static const unsigned ok[] = { 200, 307, 302, 301, 308, 404, 0 };
         _cleanup_(free_charp) char *url = str_printf("%sblobs/%s", p->base, digest);
-        _cleanup_(transfer_freep) Transfer *t = NULL;
         const HttpSend head = { .method = "HEAD" };
+        _cleanup_(transfer_freep) Transfer *t = NULL;
         int r = url ? ask_until(p, url, &(HttpAsk){ .send = &head }, ok, &t, why)
                     : fail_errno(why, -ENOMEM, WHY_HOST, "push");
 
@@ -194,8 +194,8 @@ static int open_upload(Push *p, const char *digest, char **ret, Why *why)
 {
         static const unsigned ok[] = { 202, 0 };
         _cleanup_(free_charp) char *url = str_printf("%sblobs/uploads/", p->base), *to = NULL;
-        _cleanup_(transfer_freep) Transfer *t = NULL;
         const HttpSend post = { .method = "POST" };
+        _cleanup_(transfer_freep) Transfer *t = NULL;
         char name[200];
         int r = url ? ask_until(p, url, &(HttpAsk){ .send = &post }, ok, &t, why)
                     : fail_errno(why, -ENOMEM, WHY_HOST, "push");
@@ -279,11 +279,11 @@ int push_manifest(Push *p, const char *reference, const char *type, const char *
 {
         static const unsigned ok[] = { 201, 200, 202, 0 };
         _cleanup_(free_charp) char *url = str_printf("%smanifests/%s", p->base, reference);
-        _cleanup_(transfer_freep) Transfer *t = NULL;
         Memory m = { (const uint8_t *) text };
         const HttpSend put = {
                 .method = "PUT", .type = type, .size = strlen(text), .read = read_memory, .ctx = &m
         };
+        _cleanup_(transfer_freep) Transfer *t = NULL;
         char digest[OCI_DIGEST_SIZE];
         const char *said;
         int r = url && oci_digest(text, strlen(text), digest) >= 0
