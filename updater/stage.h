@@ -25,6 +25,7 @@ typedef struct Stage {
         WhyKind kind; /* what a contradiction is called */
         SlotId target;
         const SlotParts *parts;
+        bool resumes; /* a stage of this very image was interrupted */
         FetchCosi container;
         Cosi cosi;
         Bytes signature; /* HASH-SIG payload, empty when the image has none */
@@ -68,6 +69,9 @@ int stage_delta_plan_blocks(Stage *s, Why *why);
 /* By the plan. 1 the slot is sealed, 0 it has to be streamed after all. */
 int stage_delta_assemble(Stage *s, Why *why);
 StageDelta *stage_delta_free(StageDelta *d);
+/* What will be asked for: parts of the COSI's file, in order; a frame that two requests share counts once. */
+int stage_delta_extents(Stage *s, void (*each)(void *ctx, uint64_t offset, uint64_t size), void *ctx,
+                        Why *why);
 const SlotPlan *stage_delta_plan(const StageDelta *d);
 const SlotCount *stage_delta_count(const StageDelta *d); /* NULL: nothing was written yet */
 /* What it would cost (gybe.plan/1): by s->delta, or as a whole. */

@@ -17,6 +17,10 @@
  * then, and those few blocks cost less than a tree. */
 #define CONTRADICTIONS_MAX 16u
 
+/* Parts leave unread what they do not need, and nobody notices when that was changed: the digests of the whole image are worth
+ * this many bytes. What an interrupted stage left behind is never fetched again for it. */
+#define WORTH_IT (4 * MIB)
+
 struct StageDelta {
         SlotSource sources[_SLOT_MAX];
         SlotPlan *plan;
@@ -211,6 +215,49 @@ static int plan_by_tree(Stage *s, Why *why)
         return r < 0 ? r : plan_decide(s->delta->plan, why);
 }
 
+int stage_delta_extents(Stage *s, void (*each)(void *ctx, uint64_t offset, uint64_t size), void *ctx,
+                        Why *why)
+{
+        BlockRange *ranges = calloc(FETCH_RANGES_MAX, sizeof(*ranges));
+        int r = ranges ? 0 : fail_errno(why, -ENOMEM, WHY_HOST, "plan");
+        uint32_t cursor = 0;
+        uint64_t end = 0;
+        size_t n;
+
+        while (r >= 0 &&
+               (n = plan_next_range(s->delta->plan, &cursor, ranges, FETCH_RANGES_MAX, UINT32_MAX)) > 0) {
+                FetchExtent *list = NULL;
+                size_t n_list = 0;
+
+                r = fetch_blocks_extents(s->u->fetch, &s->cosi.usr->image, ranges, n, &list, &n_list, why);
+                for (size_t i = 0; r >= 0 && i < n_list; i++) {
+                        uint64_t from = MAX(list[i].offset, end), to = list[i].offset + list[i].size;
+
+                        if (to <= from)
+                                continue;
+                        each(ctx, from, to - from);
+                        end = to;
+                }
+                free(list);
+        }
+        free(ranges);
+        return r;
+}
+
+static void weigh(void *ctx, uint64_t offset _unused_, uint64_t size)
+{
+        *(uint64_t *) ctx += size;
+}
+
+/* 1 parts save enough, 0 they do not */
+static int is_worth_it(Stage *s, Why *why)
+{
+        uint64_t needed = 0;
+        int r = s->resumes ? 0 : stage_delta_extents(s, weigh, &needed, why);
+
+        return r < 0 ? r : s->resumes || needed + WORTH_IT <= s->cosi.usr->image.compressed_size;
+}
+
 int stage_delta_plan_blocks(Stage *s, Why *why)
 {
         _cleanup_(fetch_index_done) FetchIndex index = { 0 };
@@ -228,15 +275,18 @@ int stage_delta_plan_blocks(Stage *s, Why *why)
         else if (r == 0)
                 r = plan_by_tree(s, &because);
         if (r >= 0)
+                r = is_worth_it(s, &because);
+        if (r > 0)
                 return 1;
-        if (!is_no_way(s, r) || because.kind == WHY_TRUST) {
+        if (r < 0 && (!is_no_way(s, r) || because.kind == WHY_TRUST)) {
                 *why = because;
                 return r;
         }
         s->delta = stage_delta_free(s->delta);
-        return give_up(s, streq(because.code, "no-seek-table") || streq(because.code, "large-frames")
-                                  ? NULL
-                                  : &because);
+        return give_up(s,
+                       r == 0 || streq(because.code, "no-seek-table") || streq(because.code, "large-frames")
+                               ? NULL
+                               : &because);
 }
 
 /* --- what is missing --- */

@@ -3,47 +3,22 @@
 /* What an update would cost, for gybe plan. */
 
 #include "stage.h"
-#include <errno.h>
 
-/* Parts of the COSI's file; a frame that two requests share counts once. */
+/* Parts of the COSI's file. */
 typedef struct Extents {
         Json *list;
-        uint64_t sum, end;
+        uint64_t sum;
 } Extents;
 
-static void add_extent(Extents *e, const FetchExtent *x)
+static void add_extent(void *ctx, uint64_t offset, uint64_t size)
 {
-        uint64_t from = MAX(x->offset, e->end), end = x->offset + x->size;
-        Json *j;
+        Extents *e = ctx;
+        Json *j = json_new_object();
 
-        if (end <= from)
-                return;
-        j = json_new_object();
-        json_set_u64(j, "offset", from);
-        json_set_u64(j, "size", end - from);
+        json_set_u64(j, "offset", offset);
+        json_set_u64(j, "size", size);
         json_add(e->list, j);
-        e->sum += end - from;
-        e->end = end;
-}
-
-static int find_extents(Stage *s, const SlotPlan *plan, Extents *e, Why *why)
-{
-        BlockRange *ranges = calloc(FETCH_RANGES_MAX, sizeof(*ranges));
-        uint32_t cursor = 0;
-        size_t n;
-        int r = ranges ? 0 : fail_errno(why, -ENOMEM, WHY_HOST, "plan");
-
-        while (r >= 0 && (n = plan_next_range(plan, &cursor, ranges, FETCH_RANGES_MAX, UINT32_MAX)) > 0) {
-                FetchExtent *list = NULL;
-                size_t n_list = 0;
-
-                r = fetch_blocks_extents(s->u->fetch, &s->cosi.usr->image, ranges, n, &list, &n_list, why);
-                for (size_t i = 0; r >= 0 && i < n_list; i++)
-                        add_extent(e, &list[i]);
-                free(list);
-        }
-        free(ranges);
-        return r;
+        e->sum += size;
 }
 
 static void add_counts(Json *bytes, const SlotPlan *plan)
@@ -63,7 +38,7 @@ int stage_plan_json(Stage *s, Json **ret, Why *why)
         Json *bytes = json_new_object();
         Extents e = { .list = json_new_array() };
         const CosiFilesystem *usr = s->cosi.usr;
-        int r = plan ? find_extents(s, plan, &e, why) : 0;
+        int r = plan ? stage_delta_extents(s, add_extent, &e, why) : 0;
 
         json_set_str(out, "schema", "gybe.plan/1");
         json_set_str(out, "version", s->u->release.version);

@@ -454,6 +454,15 @@ static int stage_check(Stage *s, Why *why)
         return 0;
 }
 
+/* The same image was being written there when something ended it. */
+static bool resumes(const Stage *s)
+{
+        const Journal *j = &s->u->host.journal;
+
+        return j->phase == PHASE_TRUSTED && j->slot_dirty && s->u->has_release &&
+               j->slot == *slot_name(s->target) && streq(j->roothash, s->u->release.usr.roothash);
+}
+
 /* As far as staging goes without an order: nothing is written, and no content is fetched. */
 int update_plan(Update *u, Json **ret, Why *why)
 {
@@ -466,6 +475,7 @@ int update_plan(Update *u, Json **ret, Why *why)
         s.kind = u->has_release ? WHY_TRUST : WHY_IMAGE;
         s.target = slot_other(u->host.running.slot);
         s.parts = &u->host.layout.slot[s.target];
+        s.resumes = resumes(&s);
         if ((r = stage_open_image(&s, why)) < 0 || (r = check_needed(&s, why)) < 0 ||
             (r = check_spare(&s, why)) < 0 || (r = stage_find_verity(&s, why)) < 0 ||
             (r = stage_delta_plan_blocks(&s, why)) < 0)
@@ -481,6 +491,7 @@ int update_fill_slot(Update *u, Why *why)
 
         s.target = slot_other(u->host.running.slot);
         s.parts = &u->host.layout.slot[s.target];
+        s.resumes = resumes(&s);
         r = stage_check(&s, why);
         if (r < 0)
                 return r;

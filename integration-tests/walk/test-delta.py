@@ -27,7 +27,7 @@ import demo
 from sandbox import BUILD, MIB, Host, build, gybe, history, image, keygen, program, run, sign, status
 
 ROUNDS = int(os.environ.get("GYBE_ROUNDS", "5"))
-SIZE = 16 * MIB
+SIZE = 24 * MIB     # parts have to save 4 MiB, or the whole image is fetched and held to its digest
 LEAF, GROUP, HEAD = 6, 10, 64
 
 
@@ -183,7 +183,7 @@ class Test:
         self.repo.mkdir()
         self.cosi = build(self.new, self.repo / "new.cosi")
         self.release = sign(self.cosi, [self.keys / "release.pem"], "2.0", 2)
-        self.base = Host(work / "base")
+        self.base = Host(work / "base", usr_size=SIZE)
         self.base.install(self.old, trust_root=self.keys / "root.json", config={"http": {"stallTimeout": 5}})
         self.n = self.passed = self.failed = 0
 
@@ -192,7 +192,7 @@ class Test:
         self.n += 1
         where = self.work / f"host{self.n}"
         subprocess.run(["cp", "-a", "--sparse=always", str(self.base.dir), str(where)], check=True)
-        h = Host(where)
+        h = Host(where, usr_size=SIZE)
         h.parts, h.boots = self.base.parts, self.base.boots
         return h
 

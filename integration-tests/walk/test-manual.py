@@ -147,7 +147,8 @@ def json_blocks():
     for block in re.findall(r"^```json\n(.*?)^```", (SOURCE / "README.md").read_text(), re.M | re.S):
         yield "README.md", block, "gybe.d/50-example.json" if '"product"' in block else "policy.d/50-example.json"
     for path in (SOURCE / "units/examples").rglob("*.json"):
-        yield path.name, path.read_text(), "policy.d/50-example.json"
+        text = path.read_text()
+        yield path.name, text, "gybe.d/50-example.json" if '"product"' in text or '"compat"' in text else "policy.d/50-example.json"
 
 
 @case
