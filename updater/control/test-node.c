@@ -218,7 +218,7 @@ static void run_order(World *w)
 
 static Json *job_answer(const World *w)
 {
-        Json *j = json_new_object(), *e = json_new_object();
+        Json *j = json_new_object(), *e = w->job_error ? json_new_object() : NULL;
 
         json_set_str(j, "rebootBlockedBy", w->job_blocked);
         if (w->job_error) {
@@ -546,7 +546,8 @@ static void test_api_down(void)
                 w.api_down = true;
                 run(&w, 600);
                 assert(w.reboots == 1 && streq(w.version, "v2")); /* nobody waited */
-                w.n_told = 0;
+                while (w.n_told > 0)
+                        free(w.told[--w.n_told]);
                 w.api_down = false;
                 show(&w);
                 run(&w, 120);
