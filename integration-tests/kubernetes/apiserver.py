@@ -233,6 +233,7 @@ class FakeApi:
             while time.monotonic() < until and self.server is server:
                 with self.lock:
                     fresh = [e for e in self.events if e[0] > version]
+                    seen = self.version     # of the moment at which `fresh` was all there is
                     if not fresh:
                         self.lock.wait(0.5)
                 if version < self.expired and not fresh:
@@ -246,8 +247,7 @@ class FakeApi:
                     return      # in the middle of the chunked body
                 if time.monotonic() > beat:
                     beat = time.monotonic() + 5
-                    with self.lock:
-                        version = max(version, self.version)
+                    version = max(version, seen)
                     send("BOOKMARK", {"kind": "Node", "apiVersion": "v1", "metadata": {"resourceVersion": str(version),
                                                                                          "creationTimestamp": None}})
             h.wfile.write(b"0\r\n\r\n")
