@@ -18,7 +18,7 @@
 #define CONTRADICTIONS_MAX 16u
 
 /* Parts leave unread what they do not need, and nobody notices when that was changed: the digests of the whole image are worth
- * this many bytes. What an interrupted stage left behind is never fetched again for it. */
+ * this many bytes. What an interrupted stage left behind is never fetched again for it, nor what a source of deltas has brought. */
 #define WORTH_IT (4 * MIB)
 
 struct StageDelta {
@@ -253,9 +253,12 @@ static void weigh(void *ctx, uint64_t offset _unused_, uint64_t size)
 static int is_worth_it(Stage *s, Why *why)
 {
         uint64_t needed = 0;
-        int r = s->resumes ? 0 : stage_delta_extents(s, weigh, &needed, why);
+        int r;
 
-        return r < 0 ? r : s->resumes || needed + WORTH_IT <= s->cosi.usr->image.compressed_size;
+        if (s->resumes || s->n_rebuilt > 0)
+                return 1;
+        r = stage_delta_extents(s, weigh, &needed, why);
+        return r < 0 ? r : needed + WORTH_IT <= s->cosi.usr->image.compressed_size;
 }
 
 int stage_delta_plan_blocks(Stage *s, Why *why)

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import demo
 from sandbox import BUILD, MIB, Host, build, gybe, history, image, keygen, program, run, sign, status
 
-ROUNDS = int(os.environ.get("GYBE_ROUNDS", "5"))
-SIZE = 24 * MIB     # parts have to save 4 MiB, or the whole image is fetched and held to its digest
+ROUNDS = int(os.environ.get("GYBE_ROUNDS", "3"))
+SIZE = 32 * MIB     # parts have to save 4 MiB, or the whole image is fetched and held to its digest
 LEAF, GROUP, HEAD = 6, 10, 64
 
 

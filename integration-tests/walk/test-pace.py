@@ -89,7 +89,7 @@ def pauses(host, v1, keys, release):
     assert p.poll() is None and progress(host)["done"] == before, "it works while it is paused"
     pressure.percent = 0
     ended(p)
-    assert "pace" not in progress(host), progress(host)
+    assert not progress(host).get("pace", "").startswith("paused"), progress(host)   # slowed it may have ended: it is told twice a second
     assert last_staged(host)["yieldedMs"] >= 750, last_staged(host)
     pressure.ended.set()
     print("paused and resumed:", seen)
