@@ -42,6 +42,7 @@ class FakeApi:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True      # or each answer waits 40 ms for the ACK of its head
             timeout = 60
 
             def log_message(self, *a):

@@ -58,6 +58,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True      # or each answer waits 40 ms for the ACK of its head
     fleet = None
 
     def log_message(self, *args):

@@ -59,6 +59,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True      # or each answer waits 40 ms for the ACK of its head
 
     def setup(self):
         super().setup()
@@ -478,7 +479,7 @@ def bad_disk(t):
     t.drop(h)
     h = t.host()                                       # everything is in the spare slot, in another place
     usr = t.new.usr.read_bytes()
-    h.put("USR-B", usr[4096 * 40:] + usr[:4096 * 40])
+    h.put("USR-B", usr[-4096 * 40:] + usr[:-4096 * 40])
     h.put("USR-A", bytes(SIZE))
     server, b, _, _ = t.stage(h, t.repo)
     assert b["copied"] > SIZE // 3, b

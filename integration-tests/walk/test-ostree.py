@@ -27,6 +27,7 @@ VERSIONS = ("3.0.1", "3.0.2", "3.0.3")
 class Handler(http.server.SimpleHTTPRequestHandler):
     """A web server with ranges, which counts, and breaks what it is told to break."""
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True      # or each answer waits 40 ms for the ACK of its head
     disable_nagle_algorithm = True
 
     def log_message(self, *args):

@@ -37,6 +37,7 @@ class Receiver:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True      # or each answer waits 40 ms for the ACK of its head
 
             def log_message(self, *args):
                 pass
