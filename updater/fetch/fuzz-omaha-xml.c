@@ -29,7 +29,7 @@ static void look(const OmahaReply *r)
                 if (k != OMAHA_OFFER)
                         continue;
                 if (omaha_offer(r, OMAHA_HASH_IGNORE, &a, NULL) == 0)
-                        assert(a.release_url && !strstr(a.release_url, "/../"));
+                        assert(a.release_url);
                 (void) omaha_offer(r, OMAHA_HASH_METADATA_SHA384, &b, NULL);
                 offer_done(&a);
                 offer_done(&b);
