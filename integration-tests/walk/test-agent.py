@@ -14,21 +14,21 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from agent import Agent, Feed, chain_holds
+from cases import Cases
 from sandbox import MIB, Host, build, gybe, image, keygen, release_tool, sign
 
 FULL = {"automation": "full", "soak": "1s", "attempts": 2}
 OPERATOR = "/etc/gybe/policy.d/90-operator.json"
 
 
-class Test:
-    def __init__(self, work, only):
-        self.work, self.only = work, only
+class Test(Cases):
+    def __init__(self, work):
+        self.work = work
         self.keys = keygen(work / "keys")
         self.images, self.cosis = {}, {}
         for n, version in enumerate(("3.0.1", "3.0.2", "3.0.3"), 1):
@@ -37,7 +37,7 @@ class Test:
             sign(self.cosis[version], [self.keys / "release.pem"], version, 1000 + n)
         self.fresh = Host(work / "fresh", usr_size=4 * MIB)
         self.fresh.install(self.images["3.0.1"], trust_root=self.keys / "root.json")
-        self.n, self.passed, self.failed = 0, 0, 0
+        self.n = 0
 
     def publish(self, feed, version):
         release_tool("publish", "--feed", feed, "--key", self.keys / "release.pem", "--channel", "stable", self.cosis[version])
@@ -61,27 +61,20 @@ class Test:
         self.agent, self.feed = Agent(host), feed
         return self.agent, feed
 
-    def case(self, f):
-        if self.only not in f.__doc__:
-            return
+    def one(self, f):
         self.agent = self.feed = None
-        try:
-            f()
-            chain_holds(self.agent.host.path("/var/lib/gybe/history.jsonl"))
-            print("ok", f.__doc__, flush=True)
-            self.passed += 1
-        except (AssertionError, RuntimeError, KeyError) as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {e}", flush=True)
-            if self.agent:
-                print("    " + "\n    ".join(self.agent.log().splitlines()[-25:]), flush=True)
-            self.failed += 1
-        finally:
-            if self.agent:
-                self.agent.power_off()
-            if self.feed:
-                self.feed.shutdown()
-                self.feed.server_close()
+        f()
+        chain_holds(self.agent.host.path("/var/lib/gybe/history.jsonl"))
+
+    def failed_at(self):
+        return "\n".join(self.agent.log().splitlines()[-25:]) if self.agent else ""
+
+    def over(self):
+        if self.agent:
+            self.agent.power_off()
+        if self.feed:
+            self.feed.shutdown()
+            self.feed.server_close()
 
 
 def minute(t):
@@ -95,10 +88,9 @@ def asked_long_ago(a):
 
 def main():
     with tempfile.TemporaryDirectory(prefix="gybe-agent-") as tmp:
-        t = Test(Path(tmp), sys.argv[1] if len(sys.argv) > 1 else "")
+        t = Test(Path(tmp))
         cases(t)
-        print(f"{t.passed} passed, {t.failed} failed")
-        return 1 if t.failed else 0
+        return t.end()
 
 
 def cases(t):

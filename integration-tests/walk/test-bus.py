@@ -18,13 +18,13 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import demo
 from agentbus import INTERFACE, NAME, PATH, Agent, Bus, wait
+from cases import Cases
 from sandbox import BUILD, MIB, SOURCE, Host, build, gybe, history, image, keygen, release_tool, sign, status
 
 POLICY = SOURCE / "policy/org.gybe.Update1.conf"
@@ -33,7 +33,7 @@ ROOT = os.getuid() == 0
 ERROR = "org.gybe.Update1.Error."
 
 
-class Test:
+class Test(Cases):
     def __init__(self, work):
         self.work = work
         self.keys = keygen(work / "keys")
@@ -45,7 +45,6 @@ class Test:
             self.cosis[version] = build(self.images[version], work / f"acl-{version}.cosi")
             sign(self.cosis[version], [self.keys / "release.pem"], version, 1000 + n, "--floor", 1000 + n - 1)
         self.publish("3.0.2")
-        self.passed = self.failed = 0
 
     def publish(self, version):
         release_tool("publish", "--feed", self.feed, "--key", self.keys / "release.pem", "--channel", "stable", self.cosis[version])
@@ -57,18 +56,6 @@ class Test:
                   policy={"automation": "check", **policy})
         h.write("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
         return h
-
-    def case(self, f):
-        if not all(word in f.__doc__ for word in sys.argv[1:]):
-            return
-        try:
-            f()
-            print("ok", f.__doc__, flush=True)
-            self.passed += 1
-        except Exception as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {type(e).__name__}: {e}", flush=True)
-            self.failed += 1
 
 
 # --- the interface ---
@@ -732,8 +719,7 @@ def main():
         finally:
             nginx.terminate()
             nginx.wait()
-    print(f"{t.passed} passed, {t.failed} failed")
-    return 1 if t.failed else 0
+    return t.end()
 
 
 sys.exit(main())

@@ -12,14 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
 import mockbus
+from cases import Cases
 from fleetlock import FleetLock
-from sandbox import BUILD, MIB, Host, gybe, history, image, program, status
+from sandbox import BUILD, MIB, Host, gybe, image, program, status
 
 MACHINE = "0123456789abcdef0123456789abcdef"
 HOST_ID = "af8ba09061c3480182397d274a819ba0"   # systemd-id128 machine-id --app-specific=... with that machine id
@@ -27,9 +27,9 @@ PROMPT = 15   # seconds: a verb that waits for nobody (the baseline looks at uni
 HANG = 40
 
 
-class Test:
+class Test(Cases):
     def __init__(self, work):
-        self.work, self.passed, self.failed, self.n, self.only = work, 0, 0, 0, sys.argv[1:]
+        self.work, self.n = work, 0
         key = foreign.Key(work / "key.pem")
         root = foreign.write_json(work / "root.json", foreign.envelope("root", foreign.root([key]), [key]))
         v1, v2 = image(work / "v1", "3.0.1", size=1 * MIB), image(work / "v2", "3.0.2", size=1 * MIB)
@@ -56,18 +56,6 @@ class Test:
         h = self.clone(self.staged)
         rule(h, reboot, **policy)
         return h
-
-    def case(self, f):
-        if self.only and not any(word in f.__doc__ for word in self.only):
-            return
-        try:
-            f()
-            print("ok", f.__doc__, flush=True)
-            self.passed += 1
-        except (AssertionError, RuntimeError, subprocess.SubprocessError, OSError) as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {e}", flush=True)
-            self.failed += 1
 
 
 def rule(h, reboot, **policy):
@@ -611,8 +599,7 @@ def main():
         os.chmod(tmp, 0o755)
         t = Test(Path(tmp))
         cases(t)
-    print(f"{t.passed} passed, {t.failed} failed")
-    return 1 if t.failed else 0
+    return t.end()
 
 
 if __name__ == "__main__":

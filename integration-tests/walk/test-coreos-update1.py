@@ -13,12 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from agentbus import NAME as GYBE
 from agentbus import Agent, Bus, wait
+from cases import Cases
 from mockbus import MockBus
 from sandbox import MIB, SOURCE, Host, build, gybe, image, keygen, program, release_tool, sign, status
 
@@ -47,7 +47,7 @@ def listen(out):
     GLib.MainLoop().run()
 
 
-class Test:
+class Test(Cases):
     def __init__(self, work):
         self.work = work
         self.keys = keygen(work / "keys")
@@ -59,7 +59,6 @@ class Test:
             self.cosis[version] = build(self.images[version], work / f"acl-{version}.cosi")
             sign(self.cosis[version], [self.keys / "release.pem"], version, 1000 + n, "--floor", 1000 + n - 1)
         release_tool("publish", "--feed", self.feed, "--key", self.keys / "release.pem", "--channel", "stable", self.cosis["3.0.2"])
-        self.passed = self.failed = 0
         self.started = []          # agents and clients: stopped when their case is over
 
     def host(self, name, compat=True, **policy):
@@ -71,21 +70,10 @@ class Test:
         h.write("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\ncore:x:500:500:core:/:/bin/sh\n")
         return h
 
-    def case(self, f):
-        if not all(word in f.__doc__ for word in sys.argv[1:]):
-            return
-        try:
-            f()
-            print("ok", f.__doc__, flush=True)
-            self.passed += 1
-        except Exception as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {type(e).__name__}: {e}", flush=True)
-            self.failed += 1
-        finally:
-            for a in self.started:
-                a.stop()
-            self.started.clear()
+    def over(self):
+        for a in self.started:
+            a.stop()
+        self.started.clear()
 
 
 class Client:
@@ -161,8 +149,7 @@ def main():
                             f'"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd"><busconfig>{both}</busconfig>')
         with Bus(work / "bus", policies) as bus:
             cases(t, bus)
-    print(f"{t.passed} passed, {t.failed} failed")
-    return 1 if t.failed else 0
+    return t.end()
 
 
 def cases(t, bus):

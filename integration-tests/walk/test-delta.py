@@ -19,11 +19,11 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import demo
+from cases import Cases
 from sandbox import BUILD, MIB, Host, build, gybe, history, image, keygen, program, run, sign, status
 
 ROUNDS = int(os.environ.get("GYBE_ROUNDS", "3"))
@@ -175,7 +175,7 @@ class Index:
 
 # --- the cases ---
 
-class Test:
+class Test(Cases):
     def __init__(self, work):
         self.work = work
         self.keys = keygen(work / "keys")
@@ -186,7 +186,7 @@ class Test:
         self.release = sign(self.cosi, [self.keys / "release.pem"], "2.0", 2)
         self.base = Host(work / "base", usr_size=SIZE)
         self.base.install(self.old, trust_root=self.keys / "root.json", config={"http": {"stallTimeout": 5}})
-        self.n = self.passed = self.failed = 0
+        self.n = 0
 
     def host(self):
         """A host like the first one: slot A runs the old image, slot B is blank."""
@@ -231,15 +231,8 @@ class Test:
         staged = [e for e in history(host) if e["event"] == "staged"]
         return server, (staged[-1]["bytes"] if r.returncode == 0 else None), r, took
 
-    def case(self, f):
-        try:
-            note = f(self)
-            print("ok", f.__doc__ + (f" ({note})" if note else ""), flush=True)
-            self.passed += 1
-        except (AssertionError, RuntimeError, KeyError, subprocess.TimeoutExpired) as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {e}", flush=True)
-            self.failed += 1
+    def one(self, f):
+        return f(self)
 
 
 def parts(t):
@@ -559,8 +552,7 @@ def main():
         for f in CASES + ((slow,) if os.environ.get("GYBE_SLOW") else ()):
             if not only or f.__name__ in only:
                 t.case(f)
-    print(f"{t.passed} passed, {t.failed} failed")
-    return 1 if t.failed else 0
+    return t.end()
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+from cases import Cases
 from sandbox import SOURCE, Host, build, gybe, image, keygen, release_tool, sign
 
 CATALOG = SOURCE / "units/gybe.catalog"
@@ -77,12 +77,11 @@ class Journal:
         return found
 
 
-class Test:
+class Test(Cases):
     def __init__(self, work):
         self.work, self.keys, self.feed = work, keygen(work / "keys"), work / "feed"
         self.feed.mkdir()
         self.v1 = image(work / "3.0.1", "3.0.1")
-        self.passed, self.failed = 0, 0
 
     def publish(self, version, serial):
         cosi = build(image(self.work / version, version), self.work / f"acl-{version}.cosi")
@@ -95,16 +94,6 @@ class Test:
         h.install(self.v1, trust_root=self.keys / "root.json",
                   config={"source": {"type": "feed", "url": url or f"file://{self.feed}"}}, **options)
         return h, Journal(h)
-
-    def case(self, f):
-        try:
-            f()
-            print("ok", f.__doc__, flush=True)
-            self.passed += 1
-        except (AssertionError, RuntimeError) as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {e}", flush=True)
-            self.failed += 1
 
 
 def boot(host, journal, **how):
@@ -233,8 +222,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="gybe-events-") as tmp:
         t = Test(Path(tmp))
         cases(t)
-    print(f"{t.passed} passed, {t.failed} failed")
-    return 1 if t.failed else 0
+    return t.end()
 
 
 if __name__ == "__main__":

@@ -9,19 +9,19 @@ import os
 import subprocess
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import flatcar
+from cases import Cases
 from flatcar import Flatcar
 from kill import points, strace, was_killed
-from sandbox import BUILD, MIB, gybe, image, keygen, program, release_tool, run, sign, status
+from sandbox import MIB, gybe, image, keygen, release_tool, run, sign, status
 
 COMMITTED_A = {"a": (1, 0, 1), "b": (0, 0, 0)}
 
 
-class Test:
+class Test(Cases):
     def __init__(self, work):
         self.work = work
         self.keys = keygen(work / "keys")
@@ -33,7 +33,7 @@ class Test:
             self.cosis[version] = flatcar.build(img, work / f"flatcar-{version}.cosi")
             sign(self.cosis[version], [self.keys / "release.pem"], version, 1000 + n, "--floor", 1000, product="flatcar")
         self.v1, self.v2, self.v3 = self.images.values()
-        self.passed, self.failed, self.n = 0, 0, 0
+        self.n = 0
 
     def host(self, **options):
         self.n += 1
@@ -41,16 +41,6 @@ class Test:
         h.install(self.v1, trust_root=self.keys / "root.json", **options)
         h.knows(*self.images.values())
         return h
-
-    def case(self, f):
-        try:
-            f()
-            print("ok", f.__doc__, flush=True)
-            self.passed += 1
-        except (AssertionError, RuntimeError) as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {e}", flush=True)
-            self.failed += 1
 
 
 def expect(host, code, *args):
@@ -76,8 +66,7 @@ def main():
         t = Test(Path(tmp))
         cases(t)
         kills(t)
-    print(f"{t.passed} passed, {t.failed} failed")
-    return 1 if t.failed else 0
+    return t.end()
 
 
 def cases(t):

@@ -9,16 +9,15 @@ import http.server
 import json
 import os
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
+from cases import Cases
 from sandbox import ACL, BUILD, GLOBAL, MIB, Host, boot_files, gybe, history, image, pe, program, run, status
 
 VERSIONS = ("3.0.1", "3.0.2", "3.0.3")
@@ -30,7 +29,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-class Test:
+class Test(Cases):
     def __init__(self, work):
         self.work = work
         self.key = foreign.Key(work / "release.pem")
@@ -41,7 +40,6 @@ class Test:
             self.cosis[v] = foreign.Cosi(self.images[v], work / f"cosi-{v}", version="1.1")
             self.files[v] = self.cosis[v].write(work / f"acl-{v}.cosi")
             self.release(v)
-        self.passed, self.failed = 0, 0
 
     def release(self, version, name=None, keys=None, **more):
         doc = foreign.release(self.images[version], self.cosis[version], self.files[version],
@@ -68,17 +66,6 @@ class Test:
             h.boot()
             expect(h, 0, "commit")
         return h
-
-    def case(self, f):
-        try:
-            f()
-            print("ok", f.__doc__, flush=True)
-            self.passed += 1
-        except (AssertionError, RuntimeError, KeyError, ValueError) as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            text = str(e).replace("\n", " / ")
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {text}", flush=True)
-            self.failed += 1
 
 
 def expect(host, code, *args):
@@ -139,8 +126,7 @@ def main():
             command_line(t)
         finally:
             server.shutdown()
-    print(f"{t.passed} passed, {t.failed} failed")
-    return 1 if t.failed else 0
+    return t.end()
 
 
 def missing_facts(t):

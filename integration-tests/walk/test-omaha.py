@@ -16,7 +16,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 import uuid
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
 from agent import Agent
+from cases import Cases
 import nebraska
 from sandbox import BUILD, MIB, Host, gybe, history, image, program, run, status
 
@@ -50,9 +50,9 @@ class Files(http.server.SimpleHTTPRequestHandler):
             pass
 
 
-class Test:
+class Test(Cases):
     def __init__(self, work):
-        self.work, self.passed, self.failed, self.n, self.only, self.servers = work, 0, 0, 0, sys.argv[1:], []
+        self.work, self.n, self.servers = work, 0, []
         self.key, stranger = foreign.Key(work / "key.pem"), foreign.Key(work / "stranger.pem")
         root = foreign.write_json(work / "root.json", foreign.envelope("root", foreign.root([self.key]), [self.key]))
         self.files = work / "files"
@@ -103,24 +103,15 @@ class Test:
         h.configure(self.source(n, **more))
         return h
 
-    def case(self, f):
-        if self.only and not any(word in f.__doc__ for word in self.only):
-            return
-        start = time.monotonic()
-        try:
-            f()
-            for n in self.servers:
-                assert n.wrong == [], n.wrong
-            print("ok", f.__doc__, f"({time.monotonic() - start:.0f} s)" if os.environ.get("GYBE_TIMES") else "", flush=True)
-            self.passed += 1
-        except (AssertionError, RuntimeError, subprocess.SubprocessError, OSError) as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {e}", flush=True)
-            self.failed += 1
-        finally:
-            for n in self.servers:
-                n.stop()
-            self.servers = []
+    def one(self, f):
+        f()
+        for n in self.servers:
+            assert n.wrong == [], n.wrong
+
+    def over(self):
+        for n in self.servers:
+            n.stop()
+        self.servers = []
 
 
 def expect(host, code, *args):
@@ -625,8 +616,7 @@ def main():
             for n in t.servers:
                 n.stop()
             t.server.shutdown()
-    print(f"{t.passed} passed, {t.failed} failed")
-    return 1 if t.failed else 0
+    return t.end()
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ import shutil
 import sys
 import tempfile
 import threading
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+from cases import Cases
 from sandbox import Host, build, gybe, history, image, keygen, release_tool, run, sign, status
 
 REF = "azure-container-linux/x86_64/stable"
@@ -81,7 +81,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.asked, self.sent, self.tamper = [], 0, tamper
 
 
-class Test:
+class Test(Cases):
     def __init__(self, work):
         self.work = work
         self.keys, self.ed = keygen(work / "keys"), keygen(work / "ed", "--alg", "ed25519")
@@ -94,7 +94,6 @@ class Test:
             sign(self.cosis[version], [self.keys / "release.pem"], version, 1000 + n)
             self.said[version] = self.publish(version)
         self.server = Server(self.repo)
-        self.passed, self.failed = 0, 0
 
     def publish(self, version, *more):
         out = release_tool("publish", "--json", "--ostree", self.repo, "--key", self.ed / "release.pem", "--tree",
@@ -111,16 +110,6 @@ class Test:
         run("cp", "-a", f"{self.images[version].dir}/tree/.", h.path("/usr"))
         self.server.reset()
         return h
-
-    def case(self, f):
-        try:
-            f()
-            print("ok", f.__doc__, flush=True)
-            self.passed += 1
-        except (AssertionError, RuntimeError) as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {e}", flush=True)
-            self.failed += 1
 
 
 def answer(out):
@@ -402,8 +391,7 @@ def main():
         publishing(t)
         updating(t)
         t.server.shutdown()
-    print(f"{t.passed} passed, {t.failed} failed")
-    return 1 if t.failed else 0
+    return t.end()
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from datetime import datetime, timezone
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
+from cases import Cases
 from sandbox import BUILD, MIB, Host, gybe, history, image, program, status
 
 HOST_ID = "af8ba09061c3480182397d274a819ba0"   # of machine id 0123...: systemd-id128 machine-id --app-specific=...
@@ -95,9 +95,9 @@ class Receiver:
         self.server.server_close()
 
 
-class Test:
+class Test(Cases):
     def __init__(self, work):
-        self.work, self.passed, self.failed, self.n, self.only = work, 0, 0, 0, sys.argv[1:]
+        self.work, self.n = work, 0
         key = foreign.Key(work / "key.pem")
         root = foreign.write_json(work / "root.json", foreign.envelope("root", foreign.root([key]), [key]))
         v1, v2 = image(work / "v1", "3.0.1", size=1 * MIB), image(work / "v2", "3.0.2", size=1 * MIB)
@@ -126,18 +126,6 @@ class Test:
         h = self.clone(self.fresh)
         h.configure({"report": {"url": url, **more}})
         return h
-
-    def case(self, f):
-        if self.only and not any(word in f.__doc__ for word in self.only):
-            return
-        try:
-            f()
-            print("ok", f.__doc__, flush=True)
-            self.passed += 1
-        except (AssertionError, RuntimeError, subprocess.SubprocessError, OSError) as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {e}", flush=True)
-            self.failed += 1
 
 
 def expect(host, code, *args, **more):
@@ -475,8 +463,7 @@ def main():
         finally:
             for r in t.receivers:
                 r.stop()
-    print(f"{t.passed} passed, {t.failed} failed")
-    return 1 if t.failed else 0
+    return t.end()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import os
 import sys
 import tempfile
 import threading
-import traceback
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import jsonschema
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
+from cases import Cases
 from sandbox import MIB, SOURCE, Host, gybe, history, image, status
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
@@ -53,9 +53,9 @@ CLOSED_UNTIL = (NOW + timedelta(hours=3)).replace(minute=0, second=0)
 OPEN = window(NOW - timedelta(hours=1), 4)
 
 
-class Test:
+class Test(Cases):
     def __init__(self, work):
-        self.work, self.passed, self.failed = work, 0, 0
+        self.work = work
         self.key = foreign.Key(work / "release.pem")
         self.root = foreign.write_json(work / "root.json", foreign.envelope("root", foreign.root([self.key]), [self.key]))
         self.images = {v: image(work / v, v, size=4 * MIB) for v in ("3.0.1", "3.0.2", "3.0.3")}
@@ -80,16 +80,6 @@ class Test:
                   config={"source": {"type": "feed", "url": f"file://{self.work}/index.json"}}, **options)
         h.write("/etc/machine-id", machine(0.5, 0.6) + "\n")
         return h
-
-    def case(self, f):
-        try:
-            f()
-            print("ok", f.__doc__, flush=True)
-            self.passed += 1
-        except (AssertionError, RuntimeError, KeyError, ValueError) as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {str(e).replace(chr(10), ' / ')}", flush=True)
-            self.failed += 1
 
 
 def expect(host, code, *args):
@@ -366,8 +356,7 @@ def main():
         t = Test(Path(tmp))
         for part in (fetch, finalize, meanwhile, rules, schema):
             part(t)
-        print(f"{t.passed} passed, {t.failed} failed")
-        return 1 if t.failed else 0
+        return t.end()
 
 
 if __name__ == "__main__":

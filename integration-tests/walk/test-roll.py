@@ -11,12 +11,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-import traceback
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
+from cases import Cases
 from sandbox import MIB, Host, build, gybe, image, keygen, sign, status
 
 KUBERNETES = HERE.parent / "kubernetes"
@@ -126,7 +125,7 @@ class Cluster:
         return [c[0] for c in self.read()["calls"] if name in c and c[0] in ("cordon", "drain", "uncordon")]
 
 
-class Test:
+class Test(Cases):
     def __init__(self, work):
         self.work = work
         keys = keygen(work / "keys")
@@ -138,7 +137,7 @@ class Test:
             sign(self.cosis[version], [keys / "release.pem"], version, 1000 + n, "--floor", 1000)
         self.fresh = Host(work / "fresh", usr_size=2 * MIB)
         self.fresh.install(images["3.0.1"], trust_root=keys / "root.json", policy={"attempts": 1, "soak": "0s"})
-        self.n = self.passed = self.failed = 0
+        self.n = 0
 
     def cluster(self, **options):
         self.n += 1
@@ -151,26 +150,13 @@ class Test:
             hosts[name] = h
         return Cluster(self.work / f"pool-{self.n}", hosts, self.cosis, **options)
 
-    def case(self, f):
-        if not all(word in f.__doc__ for word in sys.argv[1:]):
-            return
-        try:
-            f()
-            print("ok", f.__doc__, flush=True)
-            self.passed += 1
-        except Exception as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {type(e).__name__}: {e}", flush=True)
-            self.failed += 1
-
 
 def main():
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="gybe-roll-", dir=memory) as tmp:
         t = Test(Path(tmp))
         cases(t)
-    print(f"{t.passed} passed, {t.failed} failed")
-    return 1 if t.failed else 0
+    return t.end()
 
 
 def cases(t):

@@ -10,11 +10,11 @@ import shutil
 import sys
 import tempfile
 import threading
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import demo
+from cases import Cases
 from sandbox import (MIB, Host, build, gybe, history, image, keygen, release_tool, run, sign, status)
 
 
@@ -23,7 +23,7 @@ class NoRange(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-class Test:
+class Test(Cases):
     def __init__(self, work):
         self.work = work
         self.keys = keygen(work / "keys")
@@ -35,7 +35,6 @@ class Test:
             self.images[version] = img
             self.cosis[version] = build(img, work / f"acl-{version}.cosi")
             sign(self.cosis[version], [self.keys / "release.pem"], version, 1000 + n, "--floor", 1000 + n - 1)
-        self.passed, self.failed = 0, 0
 
     def publish(self, version):
         release_tool("publish", "--feed", self.feed, "--key", self.keys / "release.pem", "--channel", "stable", self.cosis[version])
@@ -44,16 +43,6 @@ class Test:
         h = Host(self.work / name)
         h.install(self.images[version], trust_root=self.keys / "root.json", **options)
         return h
-
-    def case(self, f):
-        try:
-            f()
-            print("ok", f.__doc__, flush=True)
-            self.passed += 1
-        except (AssertionError, RuntimeError) as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {e}", flush=True)
-            self.failed += 1
 
 
 def expect(host, code, *args):
@@ -83,8 +72,7 @@ def main():
             slow.shutdown()
             nginx.terminate()
             nginx.wait()
-    print(f"{t.passed} passed, {t.failed} failed")
-    return 1 if t.failed else 0
+    return t.end()
 
 
 def cases(t, url, url_without_ranges):
