@@ -3,15 +3,13 @@
 #include "control/node-bus.h"
 #include "base/str.h"
 #include "base/utf8.h"
+#include "control/remote-parts.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <systemd/sd-bus.h>
 
-#define NAME      "org.gybe.Update1"
-#define PATH      "/org/gybe/Update1"
-#define INTERFACE "org.gybe.Update1.Manager"
-#define CALL_US   (60u * UINT64_C(1000000)) /* gybed may have to be started first */
+#define CALL_US (60u * UINT64_C(1000000)) /* gybed may have to be started first */
 
 struct NodeBus {
         sd_bus *bus;
@@ -22,28 +20,13 @@ struct NodeBus {
 /* "WHAT: WHY; WHAT NOW". What is not one of gybed's own errors means that it is not there for us. */
 static void take_error(sd_bus_message *reply, Why *why)
 {
-        static const struct {
-                const char *name;
-                WhyKind kind;
-                const char *code;
-        } errors[] = {
-                { "org.gybe.Update1.Error.Policy", WHY_POLICY, "overruled" },
-                { "org.gybe.Update1.Error.Trust", WHY_TRUST, "trust" },
-                { "org.gybe.Update1.Error.Busy", WHY_BUSY, "busy" },
-                { "org.gybe.Update1.Error.Usage", WHY_USAGE, "usage" },
-                { "org.gybe.Update1.Error.NothingToDo", WHY_NOTHING, "as-it-was" },
-                { "org.gybe.Update1.Error.Failed", WHY_HOST, "failed" },
-                { SD_BUS_ERROR_INVALID_ARGS, WHY_USAGE, "usage" },
-                { SD_BUS_ERROR_ACCESS_DENIED, WHY_HOST, "not-authorized" },
-                { SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, WHY_HOST, "not-authorized" },
-        };
         const sd_bus_error *e = sd_bus_message_get_error(reply);
-        const char *text = e->message ? e->message : e->name;
+        const char *text = e->message ? e->message : e->name, *code;
+        WhyKind kind;
 
-        for (size_t i = 0; i < ELEMENTSOF(errors); i++)
-                if (streq0(e->name, errors[i].name))
-                        (void) fail(why, -EIO, errors[i].kind, errors[i].code, "%s", text);
-        if (why->kind == WHY_NONE)
+        if (remote_error(e->name, &kind, &code))
+                (void) fail(why, -EIO, kind, code, "%s", text);
+        else
                 (void) fail(why, -EIO, WHY_HOST, "agent", "the update agent does not answer: %s", text);
 }
 
@@ -88,7 +71,8 @@ static int call(NodeBus *b, sd_bus_message *m, sd_bus_slot **slot, sd_bus_messag
 
 static int new_call(NodeBus *b, const char *member, sd_bus_message **ret)
 {
-        return sd_bus_message_new_method_call(b->bus, ret, NAME, PATH, INTERFACE, member);
+        return sd_bus_message_new_method_call(b->bus, ret, REMOTE_NAME, REMOTE_PATH, REMOTE_INTERFACE,
+                                              member);
 }
 
 void node_bus_describe(NodeBus *b)
@@ -209,7 +193,8 @@ static int on_owner(sd_bus_message *m, void *userdata, sd_bus_error *error _unus
 {
         const char *name;
 
-        return sd_bus_message_read(m, "s", &name) > 0 && streq(name, NAME) ? on_news(m, userdata, NULL) : 0;
+        return sd_bus_message_read(m, "s", &name) > 0 && streq(name, REMOTE_NAME) ? on_news(m, userdata, NULL)
+                                                                                  : 0;
 }
 
 NodeBus *node_bus_free(NodeBus *b)
@@ -240,8 +225,8 @@ int node_bus_open(sd_event *event, const NodeBusEvents *events, NodeBus **ret, W
         if ((r = sd_bus_open_system(&b->bus)) < 0 ||
             (r = sd_bus_attach_event(b->bus, event, SD_EVENT_PRIORITY_NORMAL)) < 0 ||
             (r = sd_bus_set_exit_on_disconnect(b->bus, true)) < 0 ||
-            (r = sd_bus_match_signal_async(b->bus, &b->finished, NAME, PATH, INTERFACE, "JobFinished",
-                                           on_news, NULL, b)) < 0 ||
+            (r = sd_bus_match_signal_async(b->bus, &b->finished, REMOTE_NAME, REMOTE_PATH, REMOTE_INTERFACE,
+                                           "JobFinished", on_news, NULL, b)) < 0 ||
             (r = sd_bus_match_signal_async(b->bus, &b->owner, "org.freedesktop.DBus", NULL,
                                            "org.freedesktop.DBus", "NameOwnerChanged", on_owner, NULL, b)) <
                     0) {

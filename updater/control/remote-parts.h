@@ -25,6 +25,8 @@ int remote_message(Remote *remote, const char *member, sd_bus_message **ret, Why
  * enough. */
 int remote_call(Remote *remote, sd_bus_message *m, sd_bus_message **ret, Why *why);
 int remote_broken(int r, Why *why);
+/* What an error of the interface means, by its name on the bus. false: it is none of gybed's, so gybed is not there for us. */
+bool remote_error(const char *name, WhyKind *ret_kind, const char **ret_code);
 
 /* On a terminal polkit may ask who sits there; a text agent of polkit's own is started for that, and ends with us. */
 bool remote_start_password_agent(Remote *remote);

@@ -144,6 +144,17 @@ static const struct {
         { SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, WHY_HOST, "not-authorized" },
 };
 
+bool remote_error(const char *name, WhyKind *ret_kind, const char **ret_code)
+{
+        for (size_t i = 0; i < ELEMENTSOF(errors); i++)
+                if (streq0(name, errors[i].name)) {
+                        *ret_kind = errors[i].kind;
+                        *ret_code = errors[i].code;
+                        return true;
+                }
+        return false;
+}
+
 /* "WHAT: WHY; WHAT NOW". An error that is not one of ours means that the agent is not there for us. */
 static int take_error(sd_bus_message *call, sd_bus_message *reply, Why *why)
 {
@@ -153,12 +164,7 @@ static int take_error(sd_bus_message *call, sd_bus_message *reply, Why *why)
         int r = -sd_bus_message_get_errno(reply);
 
         r = r < 0 ? r : -EIO;
-        for (size_t i = 0; i < ELEMENTSOF(errors); i++)
-                if (streq0(e->name, errors[i].name)) {
-                        kind = errors[i].kind;
-                        code = errors[i].code;
-                }
-        if (kind == WHY_NONE) {
+        if (!remote_error(e->name, &kind, &code)) {
                 (void) fail(why, r, WHY_HOST, "agent", "the update agent does not answer: %s", line);
                 return fail_hint(why, r, "systemctl status gybed says more; --no-agent does without it");
         }
