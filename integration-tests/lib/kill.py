@@ -10,7 +10,8 @@ import subprocess
 from sandbox import BUILD, Host, program
 
 WRITES = ["write", "pwrite64", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "fsync", "fdatasync",
-          "ftruncate", "syncfs", "sync_file_range", "symlinkat", "linkat", "copy_file_range", "fallocate", "openat", "openat2"]
+          "ftruncate", "syncfs", "sync_file_range", "symlinkat", "linkat", "copy_file_range", "fallocate", "openat", "openat2",
+          "io_submit"]
 
 
 def points(log):
@@ -23,6 +24,8 @@ def points(log):
         name = m[1]
         seen[name] = seen.get(name, 0) + 1
         if name in ("openat", "openat2") and "O_CREAT" not in m[2] and "O_TMPFILE" not in m[2]:
+            continue
+        if name == "io_submit" and "IOCB_CMD_PWRITE" not in m[2]:
             continue
         if name == "write" and re.match(r"[012],", m[2]):
             continue

@@ -187,7 +187,7 @@ static int check_request(const Area *area, uint64_t offset, const void *buf, siz
                     write ? "a write" : "a read", size, offset, area->part->label);
 }
 
-/* Only for a target that has proved to take direct I/O; without threads things go one after the other. */
+/* Only for a target that has proved to take direct I/O; without a queue things go one after the other. */
 static Queue *queue_of(Area *area, bool proved)
 {
         if (!area->queue && proved && area->direct && queue_new(area->fd, &area->queue) < 0)
@@ -254,7 +254,8 @@ int area_sync(Area *area, Why *why)
                 return 0;
         if (r < 0)
                 return fail_write(area, r, at - area->base, why);
-        if (fsync(area->fd) < 0)
+        /* the data and what it takes to find them: of an image file nobody needs the time of its last change on the disk */
+        if (fdatasync(area->fd) < 0)
                 return fail_errno(why, -errno, WHY_HOST, "%s: what was written to %s is not on the disk",
                                   area->path, area->part->label);
         area->dirty = 0;

@@ -9,11 +9,11 @@
 #include "base/mem.h"
 
 #define QUEUE_UNIT  (128u * 1024u)
-#define QUEUE_DEPTH 4u /* units, and threads that carry them: half a MiB that others may have to wait for */
+#define QUEUE_DEPTH 4u /* units: half a MiB that others may have to wait for */
 
 typedef struct Queue Queue;
 
-/* fd is borrowed and has O_DIRECT. */
+/* fd is borrowed and has O_DIRECT. Fails where the kernel has no asynchronous I/O to give: then things go one after the other. */
 int queue_new(int fd, Queue **ret);
 /* What was handed in is carried out before. */
 Queue *queue_free(Queue *q);
