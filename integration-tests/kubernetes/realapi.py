@@ -20,12 +20,18 @@ def free_port():
 
 
 class RealApi:
-    def __init__(self, bin_folder, folder, authority, node="node-1"):
+    def __init__(self, bin_folder, folder, authority, node="node-1", also=()):
+        """also: other addresses under which a client reaches it."""
         self.bin, self.folder, self.name, self.authority = Path(bin_folder), Path(folder), node, authority
         self.folder.mkdir()
         self.judge, self.processes, self.watcher, self.etcd_port, self.port = Judge(), {}, None, free_port(), free_port()
         self.url = f"https://127.0.0.1:{self.port}"
-        self.serving = authority.issue("apiserver", "/CN=kube-apiserver", "IP:127.0.0.1,DNS:kubernetes", "serverAuth")
+        self.serving = authority.issue("apiserver", "/CN=kube-apiserver",
+                                       ",".join(["IP:127.0.0.1", "DNS:kubernetes", *(f"IP:{a}" for a in also)]), "serverAuth")
+        self.audit = self.folder / "audit.log"
+        (self.folder / "audit.json").write_text(json.dumps({
+            "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Request", "verbs": ["patch"], "resources": [{"group": "", "resources": ["nodes"]}]}, {"level": "None"}]}))
         authority.issue("admin", "/O=system:masters/CN=admin")
         authority.issue("sa", "/CN=service-accounts")
         self.admin = kubeconfig(self.folder / "admin.conf", self.url, authority.ca,
@@ -50,7 +56,8 @@ class RealApi:
                    "--client-ca-file", pki / "ca.crt", "--service-account-issuer", "https://kubernetes.default.svc",
                    "--service-account-key-file", pki / "sa.crt", "--service-account-signing-key-file", pki / "sa.key",
                    "--authorization-mode", "Node,RBAC", "--enable-admission-plugins", "NodeRestriction",
-                   "--disable-admission-plugins", "ServiceAccount", "--service-cluster-ip-range", "10.0.0.0/24", "--allow-privileged")
+                   "--disable-admission-plugins", "ServiceAccount", "--service-cluster-ip-range", "10.0.0.0/24", "--allow-privileged",
+                   "--audit-policy-file", self.folder / "audit.json", "--audit-log-path", self.audit)
         until = time.monotonic() + 180
         while self.kubectl("get", "--raw", "/readyz", check=False).returncode != 0:
             if time.monotonic() > until or self.processes["kube-apiserver"].poll() is not None:
@@ -58,8 +65,10 @@ class RealApi:
             time.sleep(0.5)
         self.record()
 
-    def stop(self):
-        self.processes["kube-apiserver"].terminate()
+    def stop(self, kill=False):
+        """kill: from one moment to the next, without a word to its clients."""
+        server = self.processes["kube-apiserver"]
+        server.kill() if kill else server.terminate()
         self.processes["kube-apiserver"].wait()
         if self.watcher:
             self.watcher.terminate()
@@ -117,6 +126,15 @@ class RealApi:
     def writes(self):
         """Grows with every write to the Node."""
         return int(self.node()["metadata"]["resourceVersion"])
+
+    def patches(self):
+        """[(user, annotations)] of every patch that was taken, in order; by the server's own log, so none is missing."""
+        found = []
+        for line in self.audit.read_text().splitlines() if self.audit.exists() else []:
+            e = json.loads(line)
+            if e["stage"] == "ResponseComplete" and e["responseStatus"]["code"] < 300:
+                found.append((e["user"]["username"], e["requestObject"]["metadata"].get("annotations", {})))
+        return found
 
     def hang_up(self):
         pass
