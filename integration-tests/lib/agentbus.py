@@ -5,7 +5,8 @@ a polkit that says what a test tells it.
 
 In a test:   with Bus(folder) as bus: bus.polkit("yes"); agent = Agent(bus, host); agent.start(); bus.run("gybe", "status")
 As a program (started by that): agentbus.py ANSWER QUESTIONS is org.freedesktop.PolicyKit1; it reads ANSWER (yes, no, challenge,
-silence) anew at every question and appends each question to QUESTIONS, a JSON list a line."""
+silence) anew at every question and appends each question to QUESTIONS, a JSON list a line; agentbus.py --logind LOG is as much of
+org.freedesktop.login1 as gives out inhibitor locks: a line of LOG for each that is taken, and "released"."""
 
 import json
 import os
@@ -39,8 +40,8 @@ CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configurat
     <deny send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus" send_member="UpdateActivationEnvironment"/>
   </policy>
   <policy user="root"><allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Monitoring"/></policy>
-  <policy user="{user}"><allow own="org.freedesktop.PolicyKit1"/>{own}</policy>
-  <policy context="default"><allow send_destination="org.freedesktop.PolicyKit1"/></policy>
+  <policy user="{user}"><allow own="org.freedesktop.PolicyKit1"/><allow own="org.freedesktop.login1"/>{own}</policy>
+  <policy context="default"><allow send_destination="org.freedesktop.PolicyKit1"/><allow send_destination="org.freedesktop.login1"/></policy>
   <include>{policy}</include>
 </busconfig>"""
 
@@ -100,6 +101,14 @@ class Bus:
         if not self.authority:
             self.authority = subprocess.Popen(["/usr/bin/python3", __file__, self.answer, self.questions], env=self.environ)
             wait(lambda: self.owned("org.freedesktop.PolicyKit1"))
+
+    def logind(self):
+        """Starts it: what terminates it, and the file of what it was asked."""
+        log = self.folder / "logind-locks"
+        log.write_text("")
+        p = subprocess.Popen(["/usr/bin/python3", __file__, "--logind", log], env=self.environ)
+        wait(lambda: self.owned("org.freedesktop.login1"))
+        return p, log
 
     def asked(self):
         return [json.loads(line) for line in self.questions.read_text().splitlines()]
@@ -206,5 +215,40 @@ def authority(answer, questions):
     GLib.MainLoop().run()
 
 
+LOGIND_XML = """<node><interface name="org.freedesktop.login1.Manager"><method name="Inhibit">
+<arg type="s" direction="in"/><arg type="s" direction="in"/><arg type="s" direction="in"/><arg type="s" direction="in"/>
+<arg type="h" direction="out"/></method></interface></node>"""
+
+
+def logind(log):
+    import gi
+    gi.require_version("Gio", "2.0")
+    from gi.repository import Gio, GLib
+
+    def note(text):
+        with open(log, "a") as f:
+            f.write(text + "\n")
+
+    def released(fd, condition):
+        note("released")
+        os.close(fd)
+        return False
+
+    def on_call(connection, sender, path, interface, method, args, invocation):
+        ours, theirs = os.pipe()
+        GLib.unix_fd_add_full(0, ours, GLib.IOCondition.HUP, released)
+        note("taken " + " ".join(args.unpack()))
+        fds = Gio.UnixFDList.new_from_array([theirs])
+        invocation.return_value_with_unix_fd_list(GLib.Variant("(h)", (0,)), fds)
+        del fds
+
+    connection = Gio.DBusConnection.new_for_address_sync(
+        os.environ["DBUS_SYSTEM_BUS_ADDRESS"],
+        Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION, None, None)
+    connection.register_object("/org/freedesktop/login1", Gio.DBusNodeInfo.new_for_xml(LOGIND_XML).interfaces[0], on_call, None, None)
+    Gio.bus_own_name_on_connection(connection, "org.freedesktop.login1", Gio.BusNameOwnerFlags.NONE, None, None)
+    GLib.MainLoop().run()
+
+
 if __name__ == "__main__":
-    authority(*sys.argv[1:])
+    logind(sys.argv[2]) if sys.argv[1] == "--logind" else authority(*sys.argv[1:])

@@ -377,6 +377,27 @@ def client_cases(t, bus, agent, url):
 
     @t.case
     def _():
+        """who waits for what may end in a reboot has logind wait, until the answer is there; staging holds nothing up"""
+        agent.rest()
+        logind, log = bus.logind()
+        try:
+            for verb, held in (("update", True), ("stage", False)):
+                log.write_text("")
+                with Slow(t, h, url) as slow:
+                    p = bus.spawn(BUILD / "gybe", verb, "--version", "9.9.9")
+                    wait(lambda: bus.get("JobId"))
+                    taken = log.read_text()
+                    assert taken == ("taken shutdown gybe Says how the update went delay\n" if held else ""), taken
+                    slow.may.set()
+                    out, err = p.communicate(timeout=60)
+                assert p.returncode > 0 and "9.9.9" in err, (p.returncode, out, err)
+                wait(lambda: "released" in log.read_text() or not held)
+        finally:
+            logind.terminate()
+            logind.wait()
+
+    @t.case
+    def _():
         """gybe waits on while gybed is killed and started again"""
         agent.rest()
         with Slow(t, h, url) as slow:

@@ -18,6 +18,7 @@ struct Remote {
         sd_bus *bus;
         int password_agent; /* a process; 0 none */
         bool interrupted;
+        int shutdown_fd; /* logind's lock; -1 none */
 };
 
 int remote_message(Remote *remote, const char *member, sd_bus_message **ret, Why *why);

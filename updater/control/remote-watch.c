@@ -7,10 +7,12 @@
 #include "base/str.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 
-#define ASK_EVERY_US (10u * 1000000u)
-#define PATIENCE     12u /* questions without an answer: two minutes, longer than systemd takes to restart it */
+#define ASK_EVERY_US       (10u * 1000000u)
+#define INHIBIT_TIMEOUT_US (2u * 1000000u)
+#define PATIENCE           12u /* questions without an answer: two minutes, longer than systemd takes to restart it */
 
 typedef struct Follow {
         Remote *remote;
@@ -234,6 +236,25 @@ static int on_timer(sd_event_source *source, uint64_t usec _unused_, void *userd
 
 /* --- from the first question to the last answer --- */
 
+/* A job may end in a reboot, which it asks for itself, and then those go down first who wait for its answer. logind waits a
+ * moment (InhibitDelayMaxSec=, five seconds) for whoever holds this lock, longer than an answer takes; it goes with the process.
+ * Without it the answer may come too late, no more than that. */
+static void delay_shutdown(Remote *remote)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        int fd, r;
+
+        r = sd_bus_message_new_method_call(remote->bus, &m, "org.freedesktop.login1",
+                                           "/org/freedesktop/login1", "org.freedesktop.login1.Manager",
+                                           "Inhibit");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "ssss", "shutdown", "gybe", "Says how the update went", "delay");
+        if (r >= 0)
+                r = sd_bus_call(remote->bus, m, INHIBIT_TIMEOUT_US, NULL, &reply);
+        if (r >= 0 && sd_bus_message_read(reply, "h", &fd) > 0 && remote->shutdown_fd < 0)
+                remote->shutdown_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
 /* Before the job is ordered, so that nothing is missed. */
 static int listen(Follow *f, Why *why)
 {
@@ -313,6 +334,8 @@ int remote_job(Remote *remote, const JobOrder *order, const RemoteWatch *watch, 
         int r;
 
         ret_id[0] = 0;
+        if (!order->no_reboot && !streq(order->verb, "stage") && !streq(order->verb, "check"))
+                delay_shutdown(remote);
         if ((r = order_message(remote, order, &m, why)) < 0 || (r = listen(&f, why)) < 0 ||
             (r = remote_call(remote, m, &reply, why)) < 0)
                 return r;

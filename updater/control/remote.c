@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #include "control/remote-parts.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -90,6 +91,7 @@ int remote_open(Remote **ret, Why *why)
 
         if (!remote)
                 return -ENOMEM;
+        remote->shutdown_fd = -1;
         if (sd_bus_open_system(&remote->bus) < 0)
                 return 0;
         if (!name_is_owned(remote->bus) && !(name_can_start(remote->bus) && name_starts(remote->bus)))
@@ -107,6 +109,7 @@ Remote *remote_free(Remote *remote)
         if (!remote)
                 return NULL;
         remote_stop_password_agent(remote);
+        close_fdp(&remote->shutdown_fd);
         if (remote->bus)
                 (void) sd_bus_detach_event(remote->bus);
         (void) sd_bus_flush_close_unref(remote->bus);
