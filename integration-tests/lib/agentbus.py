@@ -57,14 +57,15 @@ def wait(what, seconds=20):
 
 
 class Bus:
-    def __init__(self, folder, policy):
+    def __init__(self, folder, policy, own=()):
+        """own: more names that the test's services have here, as systemd's are on a real bus."""
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(exist_ok=True)
         self.folder.chmod(0o755)
         self.services = self.folder / "services"
         self.services.mkdir(exist_ok=True)
         self.answer, self.questions = self.folder / "polkit-answer", self.folder / "polkit-questions"
-        self.policy, self.processes, self.authority = policy, [], None
+        self.policy, self.own, self.processes, self.authority = policy, own, [], None
 
     def __enter__(self):
         socket = self.folder / "bus"
@@ -72,6 +73,7 @@ class Bus:
         self.environ = {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address, "NO_COLOR": "1"}
         # On a real bus only root owns the name; a developer's test runs as the developer.
         own = "" if os.getuid() == 0 else f'<allow own="{NAME}"/>'
+        own += "".join(f'<allow own="{name}"/><allow send_destination="{name}"/>' for name in self.own)
         config = self.folder / "bus.conf"
         config.write_text(CONFIG.format(address=self.address, services=self.services, user=os.getuid(), own=own, policy=self.policy))
         with open(self.folder / "bus.log", "w") as log:

@@ -25,15 +25,18 @@ STATE = {
 
 
 class MockBus:
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
+    def __init__(self, folder, address=None):
+        """address: of a bus that is there already."""
+        self.folder, self.address, self.own_bus = pathlib.Path(folder), address, address is None
         self.state, self.log = self.folder / "mock-state.json", self.folder / "mock-calls"
         self.processes = []
 
     def __enter__(self):
         socket = self.folder / "mock-bus"
-        self.address = f"unix:path={socket}"
+        self.address = self.address or f"unix:path={socket}"
         self.environ = {"DBUS_SYSTEM_BUS_ADDRESS": self.address, "GYBE_TEST_BUS": "1"}
+        if not self.own_bus:
+            return self
         config = self.folder / "mock-bus.conf"
         config.write_text(f"""<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -50,10 +53,10 @@ class MockBus:
 
     def serve(self, **state):
         """(Re)starts the services; names=[] leaves them away."""
-        for p in self.processes[1:]:
+        for p in self.processes[self.own_bus:]:
             p.terminate()
             p.wait()
-        del self.processes[1:]
+        del self.processes[self.own_bus:]
         self.set(**state)
         self.log.write_text("")
         ready = self.folder / "mock-ready"
