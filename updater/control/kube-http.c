@@ -142,7 +142,9 @@ static bool set_identity(CURL *e, const KubeIdentity *i)
                !curl_easy_setopt(e, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2) &&
                !curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L) &&
                !curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L) &&
-               (!i->proxy || !curl_easy_setopt(e, CURLOPT_PROXY, i->proxy)) &&
+               /* a proxy that the kubeconfig names counts before NO_PROXY */
+               (!i->proxy || (!curl_easy_setopt(e, CURLOPT_PROXY, i->proxy) &&
+                              !curl_easy_setopt(e, CURLOPT_NOPROXY, ""))) &&
                (!i->user || (!curl_easy_setopt(e, CURLOPT_USERNAME, i->user) &&
                              !curl_easy_setopt(e, CURLOPT_PASSWORD, i->password ? i->password : "")));
 }

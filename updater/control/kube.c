@@ -20,6 +20,8 @@
 #define WATCH_SEC    290u
 #define WATCH_GRACE  30u
 #define EXEC_EARLY   60u /* seconds before it expires */
+#define LIST_EVERY                                                                                           \
+        12u /* watches: an etcd that was restored counts from an earlier version, and says nothing of it */
 
 struct Kube {
         KubeOptions o;
@@ -28,8 +30,9 @@ struct Kube {
         KubeCall *patch;
         sd_event_source *timer;
         KubeStream stream;
-        char *version; /* where the watch goes on; NULL: list first */
-        char *seen;    /* of the newest object that was told */
+        char *version;    /* where the watch goes on; NULL: list first */
+        unsigned watches; /* that ended as they should, since the last list */
+        char *seen;       /* of the newest object that was told */
         char *seen_uid;
         unsigned pause_ms;
         uint64_t not_before_ms;
@@ -254,6 +257,8 @@ static void on_watch_end(void *ctx, unsigned status, const Bytes *body, uint64_t
         k->call = NULL;
         kube_stream_done(&k->stream);
         if (status == 200 && why->kind == WHY_NONE && !k->again) {
+                if (++k->watches >= LIST_EVERY)
+                        (void) replace_text(&k->version, NULL);
                 pause_for(k, random_up_to(1000)); /* its time was over: the usual end */
                 return;
         }
@@ -264,6 +269,8 @@ static void on_watch_end(void *ctx, unsigned status, const Bytes *body, uint64_t
                 return;
         }
         k->again = false;
+        if (status != 200 && status != 429) /* whatever answers after that may be another one */
+                (void) replace_text(&k->version, NULL);
         on_refusal(k, "watching this Node", status == 200 ? 0 : status, body, retry_after_sec, why);
 }
 
@@ -290,6 +297,7 @@ static void on_list_end(void *ctx, unsigned status, const Bytes *body, uint64_t 
         all_is_well(k);
         free(k->version);
         k->version = TAKE(version);
+        k->watches = 0;
         if (r > 0)
                 tell_node(k, &n, true);
         else

@@ -253,7 +253,7 @@ static void settle(Node *n, NodeCode code, const char *text, const char *kind_su
                 n->save_again_at = n->now_ms + SAVE_AGAIN_MS;
                 return;
         }
-        if (kind_subkind) {
+        if (kind_subkind && code == NODE_TARGET_BOOT_FAILED) {
                 node_status_blame(s, WHY_HOST, kind_subkind);
                 if (streq(kind_subkind, "ab-update-health-check-commit-check"))
                         s->error_kind = "HEALTH_CHECKS_ERROR";
@@ -314,7 +314,7 @@ static void judge_by_version(Node *n)
                        n->version && p->from_version && !streq(n->version, p->from_version)
                                ? NODE_SUCCESS
                                : NODE_TARGET_BOOT_FAILED,
-                       text, NULL);
+                       text, "manual-rollback-reboot-check");
         else if (streq0(n->version, p->to_version))
                 settle(n, NODE_SUCCESS, text, NULL);
         else
@@ -383,7 +383,7 @@ static bool await_verdict(Node *n)
                 }
         }
         tell_waiting(n);
-        if (n->wait_at > n->now_ms && !n->poke) {
+        if (n->wait_at > n->now_ms && !n->poke && !n->engine) { /* engine: the answer to a poke */
                 node_wake(n, n->wait_at);
                 return false;
         }

@@ -360,6 +360,10 @@ static void conclude_failure(Node *n)
                 order_again(n);
                 return;
         }
+        if (streq0(code, "other-version")) { /* a floor: whoever asks has to ask for that first */
+                finish(n, NODE_INVALID_REQUEST, "%s", line);
+                return;
+        }
         finish_blaming(n, streq0(code, "nothing-staged") ? NODE_NOT_STAGED : NODE_OPERATION_FAILED,
                        why_kind_from_name(json_get_str(e, "kind")), code, line);
 }

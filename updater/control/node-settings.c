@@ -42,6 +42,7 @@ static uint64_t unit_ms(const char *unit, size_t n)
                 { "minutes", 60000 }, { "h", 3600000 },     { "hr", 3600000 },     { "hrs", 3600000 },
                 { "hour", 3600000 },  { "hours", 3600000 }, { "d", 86400000 },     { "day", 86400000 },
                 { "days", 86400000 }, { "w", 604800000 },   { "week", 604800000 }, { "weeks", 604800000 },
+                { "wk", 604800000 },  { "wks", 604800000 },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(units); i++)
@@ -70,6 +71,7 @@ int node_parse_humantime(const char *text, uint64_t *ret_sec)
                                 return -ERANGE;
                         value = value * 10 + (uint64_t) (*text - '0');
                 }
+                text += strspn(text, " ");
                 for (word = text; islower((unsigned char) *text); text++)
                         ;
                 unit = unit_ms(word, (size_t) (text - word));
@@ -194,6 +196,8 @@ static void take_node(Reader *r, const Env *env, char **ret)
         int error;
 
         take(r, NODE_SETTING("KUBERNETES_NODE_NAME"), NULL, ret);
+        if (*ret && !is_subdomain(*ret))
+                (void) wrong(r, NODE_SETTING("KUBERNETES_NODE_NAME"), "it is no name that a Node can have");
         if (source && !streq(source, "hostname") && !streq(source, "kubelet-cert"))
                 (void) wrong(r, NODE_SETTING("KUBERNETES_NODE_NAME_SOURCE"),
                              "it is neither hostname nor kubelet-cert");
@@ -206,8 +210,10 @@ static void take_node(Reader *r, const Env *env, char **ret)
                 if (error < 0)
                         r->r = fail_errno(r->why, error, WHY_HOST, "the host's name");
         }
-        if (*ret && !is_subdomain(*ret))
-                (void) wrong(r, NODE_SETTING("KUBERNETES_NODE_NAME"), "it is no name that a Node can have");
+        /* no setting is wrong: a host may get its name later than us, and we are started again */
+        if (*ret && r->r >= 0 && !is_subdomain(*ret))
+                r->r = fail(r->why, -EINVAL, WHY_HOST, "node-name",
+                            "\"%.64s\" is no name that a Node can have", *ret);
 }
 
 static void take_version(Reader *r, NodeSettings *s)

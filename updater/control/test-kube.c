@@ -190,6 +190,26 @@ static void test_settings(void)
                         &t, &why) == 0);
         assert(streq(t.prefix, "acl.azure.com") && t.stage_timeout_sec == 5400 &&
                streq(t.version_path, "/etc/os-release") && streq(t.node, "aks-np-1"));
+        /* its drop-in pins every setting, those of its own engine, too; nobody else's name is a mistake of the setting's */
+        {
+                _cleanup_(node_settings_done) NodeSettings all = { 0 };
+
+                assert(settings((const char *const[]){ NODE_SETTING("KUBERNETES_NODE_NAME=n"),
+                                                       NODE_SETTING("KUBERNETES_NODE_NAME_SOURCE=hostname"),
+                                                       NODE_SETTING("KUBERNETES_API_SERVER="),
+                                                       NODE_SETTING("CURRENT_VERSION_FALLBACK=always"),
+                                                       NODE_SETTING("ORCHESTRATION_STATE_PATH=/x/state.json"),
+                                                       NODE_SETTING("ORCHESTRATION_FINALIZE_TIMEOUT=10m"),
+                                                       NODE_SETTING("ORCHESTRATION_HEARTBEAT_INTERVAL=60s"),
+                                                       NODE_SETTING("ORCHESTRATION_NODE_GONE_MAX_WAIT="),
+                                                       NODE_SETTING("ORCHESTRATION_MODE=annotations"),
+                                                       NODE_SETTING("VALIDATE_NODE_UUID="),
+                                                       NODE_SETTING("NEBRASKA_ENDPOINT=<endpoint>"),
+                                                       NODE_SETTING("NEBRASKA_APP_ID=<app>"),
+                                                       NODE_SETTING("NEBRASKA_TRACK=<track>"), NULL },
+                                &all, &why) == 0);
+                assert(all.gone_max_wait_sec == 0 && !all.validate_uuid && !all.server && !all.version_path);
+        }
         for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
                 NodeSettings none = { 0 };
                 char name[80];
@@ -209,10 +229,10 @@ static void test_humantime(void)
         } cases[] = {
                 { "20m", 0, 1200 },     { "1h 30m", 0, 5400 },
                 { "1h30m", 0, 5400 },   { "500ms", 0, 1 },
-                { "90 s", -EINVAL, 0 }, { "90", -EINVAL, 0 },
+                { "90 s", 0, 90 },      { "90", -EINVAL, 0 },
                 { "", -ERANGE, 0 },     { "1y", -EINVAL, 0 },
                 { "-1s", -EINVAL, 0 },  { "99999999999s", -ERANGE, 0 },
-                { "2days", 0, 172800 },
+                { "2days", 0, 172800 }, { "1wk", 0, 604800 },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {

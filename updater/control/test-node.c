@@ -2,7 +2,8 @@
 #undef NDEBUG
 
 /* The node against a world that fits into a struct: an API server that is there or not, a gybed that does what gybed does, a
- * clock. Every case is also run with gybe-node killed at each of its doings in turn. */
+ * clock. Updates are also run with gybe-node killed at each of its doings in turn: before it, and after it but before anybody
+ * could tell. */
 
 #include "control/node.h"
 #include "base/log.h"
@@ -44,7 +45,7 @@ typedef struct World {
         NodeOrder order;
         char *order_version;
         size_t n_waits, doings, kill_at;
-        bool killed;
+        bool killed, kill_after;
 } World;
 
 static void run_order(World *w);
@@ -57,10 +58,9 @@ static void doing(World *w, int what)
         w->clock++; /* so that what is said twice must have been remembered */
         if (++w->doings == w->kill_at) {
                 w->killed = true;
-                /* what was asked for last may have happened all the same, and nobody heard of it */
-                if (what == WAITS_ORDER && !w->gybed_down)
+                if (w->kill_after && what == WAITS_ORDER && !w->gybed_down)
                         run_order(w);
-                else if (what == WAITS_PUBLISH && !w->api_down)
+                else if (w->kill_after && what == WAITS_PUBLISH && !w->api_down)
                         take_publication(w);
                 return;
         }
@@ -109,8 +109,8 @@ static int do_save(void *ctx, const NodeState *state, Why *why)
         if (w->killed)
                 return 0;
         assert(node_state_format(state, &text) == 0);
-        doing(w, WAITS_NONE); /* killed right before, or right after, are the same thing twice */
-        if (w->killed && w->doings % 2) {
+        doing(w, WAITS_NONE);
+        if (w->killed && !w->kill_after) {
                 free(text);
                 return 0;
         }
@@ -183,6 +183,9 @@ static void run_order(World *w)
                 if (streq(w->phase, "staged") && streq(w->update_version, w->order_version)) {
                         w->job_exit = 10;
                         w->job_error = "already-staged";
+                } else if (streq(w->order_version, "v3")) {
+                        w->job_exit = 3;
+                        w->job_error = "other-version";
                 } else if (!streq(w->order_version, "v2")) {
                         w->job_exit = 4;
                         w->job_error = "unknown-version";
@@ -375,6 +378,7 @@ static void run(World *w, uint64_t seconds)
         assert(!"it goes round in circles");
 }
 
+/* kill_at: 0 never; else its doings are counted from 1, and each can be met before and after. */
 static void begin(World *w, size_t kill_at)
 {
         *w = (World){ .clock = 1790000000,
@@ -383,7 +387,8 @@ static void begin(World *w, size_t kill_at)
                       .phase = "idle",
                       .running = "a",
                       .version = "v1",
-                      .kill_at = kill_at };
+                      .kill_at = (kill_at + 1) / 2,
+                      .kill_after = kill_at > 0 && kill_at % 2 == 0 };
         live(w);
 }
 
@@ -503,13 +508,13 @@ static void test_killed_anywhere(void)
         size_t n = 0;
 
         update(0, false, &n);
-        for (size_t i = 1; i <= n; i++)
+        for (size_t i = 1; i <= 2 * n; i++)
                 update(i, false, NULL);
         update(0, true, &n);
-        for (size_t i = 1; i <= n; i++)
+        for (size_t i = 1; i <= 2 * n; i++)
                 update(i, true, NULL);
         rollback(0, &n);
-        for (size_t i = 1; i <= n; i++)
+        for (size_t i = 1; i <= 2 * n; i++)
                 rollback(i, NULL);
 }
 
@@ -580,6 +585,10 @@ static void test_refusals(void)
         ask(&w, "stage", OP_1, "v9");
         assert(streq(OP(OP_1), "OperationFailed") && strstr(w.status[0], "unknown-version") &&
                w.publishes == 2);
+        ask(&w, "stage", OP_3, "v3"); /* the update server offers another one, a floor */
+        assert(streq(OP(OP_3), "InvalidRequest") && strstr(w.status[0], "other-version") &&
+               !strstr(w.status[0], "tridentError"));
+        w.publishes = 2;
         free(w.request);
         w.request = strdup("{\"nodeUpdateId\":\"" UID "\",\"operationId\":\"" OP_2 "\",\"operation\":");
         show(&w);
