@@ -15,7 +15,8 @@ typedef struct Cli {
         int n_args;
         bool json, quiet, no_progress, no_reboot, allow_downgrade, override, all, yes, no_agent,
                 asked_version;
-        bool answered; /* with --json: the one document was printed */
+        unsigned given; /* options, by their place in the table of main-gybe.c */
+        bool answered;  /* with --json: the one document was printed */
         Env env;
         Progress progress;
         Remote *remote; /* cli_agent() */

@@ -17,6 +17,9 @@ int main(int argc, char *argv[])
 
         if (argc == 2 && strcmp(argv[1], "--version") == 0)
                 return printf("gybe-fetch %s\n", GYBE_VERSION) < 0;
+        if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+                return puts("usage: gybe-fetch [--help | --version]\n\n"
+                            "Reads bytes from outside for gybe and its jobs, which start it.") < 0;
         if (argc != 1 || getpeername(SPAWN_SOCKET_FD, (struct sockaddr *) &peer, &size) < 0 ||
             peer.ss_family != AF_UNIX) {
                 (void) fprintf(stderr, "gybe-fetch: is started by gybe, not by hand\n");

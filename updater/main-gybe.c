@@ -5,7 +5,9 @@
 
 #include "answer.h"
 #include "base/log.h"
+#include "base/stdfd.h"
 #include "base/str.h"
+#include "base/usage.h"
 #include "cli.h"
 
 #include <errno.h>
@@ -14,13 +16,13 @@
 #include <stdio.h>
 
 static const char usage_text[] =
-        "usage: gybe [--root DIR] [--disk PATH] [--json] [--quiet] [--no-progress] VERB ...\n"
+        "usage: gybe [OPTION...] VERB ...\n"
         "\n"
         "  status                       the two slots, what runs, what happens next\n"
-        "  check                        ask the source; exit 0 newer release, 10 nothing newer\n"
-        "  plan [RELEASE]               what staging would skip, copy, fetch and write\n"
+        "  check [--version V | RELEASE]   ask the source; exit 0 newer release, 10 nothing newer\n"
+        "  plan [--version V | RELEASE]    what staging would skip, copy, fetch and write\n"
         "  stage [--version V | RELEASE]   write a release into the spare slot; RELEASE is a path or\n"
-        "                               URL of a .release.json or .cosi\n"
+        "                               URL of a .release.json or .cosi, oci:// or ostree://\n"
         "  finalize [--no-reboot]       let the machine boot the staged slot once\n"
         "  update [--version V | RELEASE] [--no-reboot]   stage and finalize\n"
         "  commit                       judge a slot on trial: keep it, or go back\n"
@@ -38,9 +40,13 @@ static const char usage_text[] =
         "\n"
         "  --allow-downgrade            accept a release below this host's floor (recorded)\n"
         "  --override                   pass hold, window, rollout and minimum age (recorded)\n"
-        "  --root DIR --disk FILE       work on a host made of files\n"
+        "  --root DIR --disk PATH       work on a host made of files\n"
         "  --no-agent                   do it here, even where the agent runs\n"
-        "  --yes                        ask no questions\n"
+        "  --json                       the answer, and an error, as a document\n"
+        "  --no-progress                no bar, even on a terminal\n"
+        "  -q, --quiet                  only problems\n"
+        "  -y, --yes                    ask no questions\n"
+        "  -h, --help                   this; --version: which gybe this is\n"
         "\n"
         "exit: 0 done, 1 failed, 2 usage, 3 refused by policy, 4 refused by trust, 5 busy, 10 nothing to "
         "do\n";
@@ -62,6 +68,69 @@ static int report(Cli *cli, const Why *why, int r)
 
 /* --- arguments --- */
 
+#define WALKING  " check plan stage finalize update commit rollback "
+#define CHOOSING " check plan stage update policy "
+
+/* Options that only fill a field: a text, or a flag. What is not for every verb names those that it is for: an option that
+ * would be ignored is refused, so that "rollback --version 3.0.1" does not go back to something else. */
+static const struct {
+        const char *name;
+        bool text;
+        size_t field;
+        const char *verbs;
+} fields[] = {
+        { "root", true, offsetof(Cli, root), NULL },
+        { "disk", true, offsetof(Cli, disk), NULL },
+        { "json", false, offsetof(Cli, json), NULL },
+        { "quiet", false, offsetof(Cli, quiet), NULL },
+        { "yes", false, offsetof(Cli, yes), NULL },
+        { "no-progress", false, offsetof(Cli, no_progress), NULL },
+        { "no-agent", false, offsetof(Cli, no_agent), NULL },
+        { "at", true, offsetof(Cli, at), " policy " },
+        { "until", true, offsetof(Cli, until), " hold " },
+        { "reason", true, offsetof(Cli, reason), " hold " },
+        { "all", false, offsetof(Cli, all), " quarantine " },
+        { "no-reboot", false, offsetof(Cli, no_reboot), " finalize update commit rollback " },
+        { "allow-downgrade", false, offsetof(Cli, allow_downgrade), WALKING },
+        { "override", false, offsetof(Cli, override), WALKING "policy " },
+};
+
+enum { OPT_FIELD = 256 };
+
+static void set_field(Cli *cli, size_t i)
+{
+        char *at = (char *) cli + fields[i].field;
+        const char *text = optarg;
+        bool flag = true;
+
+        if (fields[i].text)
+                memcpy(at, &text, sizeof(text));
+        else
+                memcpy(at, &flag, sizeof(flag));
+}
+
+static int takes_no(const Cli *cli, const char *option, Why *why)
+{
+        (void) fail(why, -EINVAL, WHY_USAGE, "usage", "%s: takes no --%s", cli->verb, option);
+        return fail_hint(why, -EINVAL, "see gybe --help");
+}
+
+static int check_options(const Cli *cli, Why *why)
+{
+        _cleanup_(free_charp) char *word = str_printf(" %s ", cli->verb);
+
+        if (!word)
+                return -ENOMEM;
+        for (size_t i = 0; i < ELEMENTSOF(fields); i++)
+                if ((cli->given & 1u << i) && fields[i].verbs && !strstr(fields[i].verbs, word))
+                        return takes_no(cli, fields[i].name, why);
+        if (cli->version && !strstr(CHOOSING, word))
+                return takes_no(cli, "version", why);
+        if (cli->version && !cli->version[0])
+                return usage_arguments("--version: needs a value", "gybe", why);
+        return 0;
+}
+
 static int dispatch(Cli *cli, Why *why)
 {
         static const struct {
@@ -80,61 +149,24 @@ static int dispatch(Cli *cli, Why *why)
                 { "hold", 0, verb_rule },       { "unhold", 0, verb_rule },
                 { "skip", 1, verb_rule },       { "unskip", 1, verb_rule },
         };
+        int r;
 
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
                 if (!streq(verbs[i].name, cli->verb))
                         continue;
+                if ((r = check_options(cli, why)) < 0)
+                        return r;
                 if (cli->n_args > verbs[i].max_args)
-                        return fail(why, -EINVAL, WHY_USAGE, "usage", "%s: too many arguments", cli->verb);
-                if (cli->n_args > 0 && cli->version && verbs[i].run == verb_walk)
-                        return fail(why, -EINVAL, WHY_USAGE, "usage",
+                        (void) fail(why, -EINVAL, WHY_USAGE, "usage", "%s: too many arguments", cli->verb);
+                else if (cli->n_args > 0 && cli->version && !streq(cli->verb, "policy"))
+                        (void) fail(why, -EINVAL, WHY_USAGE, "usage",
                                     "%s: name a RELEASE or --version, not both", cli->verb);
-                return verbs[i].run(cli, why);
+                else
+                        return verbs[i].run(cli, why);
+                return fail_hint(why, -EINVAL, "see gybe --help");
         }
         (void) fail(why, -EINVAL, WHY_USAGE, "usage", "unknown verb \"%s\"", cli->verb);
-        return fail_hint(why, -EINVAL, "gybe --help lists the verbs");
-}
-
-/* Options that only fill a field: a text, or a flag. The others are in parse(). */
-static const struct {
-        const char *name;
-        bool text;
-        size_t field;
-} fields[] = {
-        { "root", true, offsetof(Cli, root) },
-        { "disk", true, offsetof(Cli, disk) },
-        { "at", true, offsetof(Cli, at) },
-        { "until", true, offsetof(Cli, until) },
-        { "reason", true, offsetof(Cli, reason) },
-        { "json", false, offsetof(Cli, json) },
-        { "quiet", false, offsetof(Cli, quiet) },
-        { "yes", false, offsetof(Cli, yes) },
-        { "all", false, offsetof(Cli, all) },
-        { "no-progress", false, offsetof(Cli, no_progress) },
-        { "no-reboot", false, offsetof(Cli, no_reboot) },
-        { "no-agent", false, offsetof(Cli, no_agent) },
-        { "allow-downgrade", false, offsetof(Cli, allow_downgrade) },
-        { "override", false, offsetof(Cli, override) },
-};
-
-enum { OPT_FIELD = 256 };
-
-static void set_field(Cli *cli, size_t i)
-{
-        char *at = (char *) cli + fields[i].field;
-        const char *text = optarg;
-        bool flag = true;
-
-        if (fields[i].text)
-                memcpy(at, &text, sizeof(text));
-        else
-                memcpy(at, &flag, sizeof(flag));
-}
-
-static int wrong(Why *why, const char *problem, const char *what)
-{
-        (void) fail(why, -EINVAL, WHY_USAGE, "usage", "%s%s", problem, what);
-        return fail_hint(why, -EINVAL, "gybe --help lists verbs and options");
+        return fail_hint(why, -EINVAL, "see gybe --help");
 }
 
 /* All options, in any order with the verb. 0, 1 done (help), negative: usage */
@@ -151,10 +183,11 @@ static int parse_options(int argc, char *argv[], Cli *cli, Why *why)
                         (struct option){ fields[i].name, fields[i].text ? required_argument : no_argument,
                                          NULL, OPT_FIELD + (int) i };
         opterr = 0;
-        while ((c = getopt_long(argc, argv, "hqy", options, NULL)) >= 0) {
-                if (c >= OPT_FIELD)
+        while ((c = getopt_long(argc, argv, ":hqy", options, NULL)) >= 0) {
+                if (c >= OPT_FIELD) {
                         set_field(cli, (size_t) (c - OPT_FIELD));
-                else if (c == 'q')
+                        cli->given |= 1u << (c - OPT_FIELD);
+                } else if (c == 'q')
                         cli->quiet = true;
                 else if (c == 'y')
                         cli->yes = true;
@@ -168,7 +201,7 @@ static int parse_options(int argc, char *argv[], Cli *cli, Why *why)
                         (void) fputs(usage_text, stdout);
                         return 1;
                 } else
-                        return wrong(why, "unknown option or missing value: ", argv[optind - 1]);
+                        return usage_option(c, argv, "gybe", why);
         }
         return 0;
 }
@@ -189,9 +222,9 @@ static int parse(int argc, char *argv[], Cli *cli, Why *why)
                 return 1;
         }
         if (cli->asked_version)
-                return wrong(why, "--version needs a value here", "");
+                return usage_arguments("--version: needs a value here", "gybe", why);
         if (optind >= argc)
-                return wrong(why, "no verb", "");
+                return usage_arguments("no verb", "gybe", why);
         cli->verb = argv[optind];
         cli->args = argv + optind + 1;
         cli->n_args = argc - optind - 1;
@@ -204,9 +237,10 @@ int main(int argc, char *argv[])
         Why why = { 0 };
         int r;
 
+        stdfd_open();
         r = parse(argc, argv, &cli, &why);
         if (r > 0)
-                return 0;
+                return stdfd_finish("gybe", 0);
         if (r >= 0)
                 r = env_open(cli.root, &cli.env, &why);
         log_quiet(cli.quiet);
@@ -214,5 +248,5 @@ int main(int argc, char *argv[])
                 r = dispatch(&cli, &why);
         cli.remote = remote_free(cli.remote);
         env_done(&cli.env);
-        return r < 0 ? report(&cli, &why, r) : 0;
+        return stdfd_finish("gybe", r < 0 ? report(&cli, &why, r) : 0);
 }

@@ -7,7 +7,9 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/stdfd.h"
 #include "base/str.h"
+#include "base/usage.h"
 #include "config.h"
 #include "control/agent.h"
 #include "control/compat.h"
@@ -336,7 +338,6 @@ static void block_signals(void)
         (void) sigaddset(&set, SIGINT);
         (void) sigaddset(&set, SIGHUP);
         (void) sigprocmask(SIG_BLOCK, &set, NULL);
-        (void) signal(SIGPIPE, SIG_IGN);
 }
 
 static int add_signals(Daemon *d)
@@ -458,7 +459,7 @@ static int parse(int argc, char *argv[], Daemon *d, Why *why)
         int c;
 
         opterr = 0;
-        while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+        while ((c = getopt_long(argc, argv, ":h", options, NULL)) >= 0) {
                 switch (c) {
                 case 'r':
                         d->root = optarg;
@@ -476,12 +477,11 @@ static int parse(int argc, char *argv[], Daemon *d, Why *why)
                         (void) printf("gybed %s\n", GYBE_VERSION);
                         return 1;
                 default:
-                        return fail(why, -EINVAL, WHY_USAGE, "usage", "unknown option or missing value: %s",
-                                    argv[optind - 1]);
+                        return usage_option(c, argv, "gybed", why);
                 }
         }
         if (optind < argc)
-                return fail(why, -EINVAL, WHY_USAGE, "usage", "gybed: too many arguments");
+                return usage_arguments("too many arguments", "gybed", why);
         return 0;
 }
 
@@ -491,6 +491,7 @@ int main(int argc, char *argv[])
         Why why = { 0 };
         int r;
 
+        stdfd_open();
         block_signals();
         (void) umask(022); /* modes are said where things are made */
         r = parse(argc, argv, &d, &why);
@@ -507,8 +508,7 @@ int main(int argc, char *argv[])
         }
         close_daemon(&d);
         if (r < 0) {
-                log_warning("%s%s%s", why.text[0] ? why.text : strerror(-r), why.hint[0] ? "; " : "",
-                            why.hint);
+                log_failure(&why, r);
                 return why.kind == WHY_NONE ? 1 : why_exit_code(&why);
         }
         return r;

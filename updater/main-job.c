@@ -10,7 +10,9 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/stdfd.h"
 #include "base/str.h"
+#include "base/usage.h"
 #include "base/uuid.h"
 #include "control/job.h"
 #include "control/systemd.h"
@@ -347,12 +349,13 @@ static int parse(int argc, char *argv[], Worker *w, Why *why)
                 { "root", required_argument, NULL, 'r' },
                 { "disk", required_argument, NULL, 'd' },
                 { "help", no_argument, NULL, 'h' },
+                { "version", no_argument, NULL, 'v' },
                 { 0 },
         };
         int c;
 
         opterr = 0;
-        while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+        while ((c = getopt_long(argc, argv, ":h", options, NULL)) >= 0) {
                 switch (c) {
                 case 'r':
                         w->root = optarg;
@@ -363,9 +366,11 @@ static int parse(int argc, char *argv[], Worker *w, Why *why)
                 case 'h':
                         (void) fputs(usage_text, stdout);
                         return 1;
+                case 'v':
+                        (void) printf("gybe-job %s\n", GYBE_VERSION);
+                        return 1;
                 default:
-                        return fail(why, -EINVAL, WHY_USAGE, "usage", "unknown option or missing value: %s",
-                                    argv[optind - 1]);
+                        return usage_option(c, argv, "gybe-job", why);
                 }
         }
         if (argc - optind == 2 && streq(argv[optind], "run"))
@@ -373,7 +378,7 @@ static int parse(int argc, char *argv[], Worker *w, Why *why)
         else if (argc - optind == 1)
                 w->verb = argv[optind];
         else
-                return fail(why, -EINVAL, WHY_USAGE, "usage", "gybe-job: name a job or a verb");
+                return usage_arguments("name a job or a verb", "gybe-job", why);
         return 0;
 }
 
@@ -383,6 +388,7 @@ int main(int argc, char *argv[])
         Why why = { 0 };
         int r, code;
 
+        stdfd_open();
         (void) umask(022);
         r = parse(argc, argv, &w, &why);
         if (r > 0)
@@ -392,7 +398,7 @@ int main(int argc, char *argv[])
         if (r >= 0)
                 r = w.verb ? take_verb(&w, &why) : job_load(&w.env, w.id, &w.job, &why);
         if (r < 0) {
-                log_warning("%s%s%s", why.text, why.hint[0] ? "; " : "", why.hint);
+                log_failure(&why, r);
                 code = why_exit_code(&why);
         } else
                 code = run_job(&w);

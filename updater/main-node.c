@@ -5,7 +5,9 @@
  * (control/node-bus.h), what they mean in between (control/node.h). */
 
 #include "base/log.h"
+#include "base/stdfd.h"
 #include "base/str.h"
+#include "base/usage.h"
 #include "control/kube.h"
 #include "control/node-bus.h"
 #include "control/node-settings.h"
@@ -272,7 +274,6 @@ static void block_signals(void)
         (void) sigaddset(&set, SIGINT);
         (void) sigaddset(&set, SIGCHLD);
         (void) sigprocmask(SIG_BLOCK, &set, NULL);
-        (void) signal(SIGPIPE, SIG_IGN);
 }
 
 static int open_loop(Daemon *d, Why *why)
@@ -378,7 +379,7 @@ static int parse(int argc, char *argv[], Daemon *d, Why *why)
         int c;
 
         opterr = 0;
-        while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+        while ((c = getopt_long(argc, argv, ":h", options, NULL)) >= 0) {
                 switch (c) {
                 case 'r':
                         d->root = optarg;
@@ -393,12 +394,11 @@ static int parse(int argc, char *argv[], Daemon *d, Why *why)
                         (void) printf("gybe-node %s\n", GYBE_VERSION);
                         return 1;
                 default:
-                        return fail(why, -EINVAL, WHY_USAGE, "usage", "unknown option or missing value: %s",
-                                    argv[optind - 1]);
+                        return usage_option(c, argv, "gybe-node", why);
                 }
         }
         if (optind < argc)
-                return fail(why, -EINVAL, WHY_USAGE, "usage", "gybe-node: too many arguments");
+                return usage_arguments("too many arguments", "gybe-node", why);
         if (d->validate && !streq(d->validate, "kubernetes") && !streq(d->validate, "engine"))
                 return fail(why, -EINVAL, WHY_USAGE, "usage",
                             "--validate-connection: kubernetes or engine, not \"%s\"", d->validate);
@@ -416,6 +416,7 @@ int main(int argc, char *argv[])
         Why why = { 0 };
         int r;
 
+        stdfd_open();
         block_signals();
         (void) umask(077);
         r = parse(argc, argv, &d, &why);
@@ -440,8 +441,7 @@ int main(int argc, char *argv[])
         }
         close_daemon(&d);
         if (r < 0) {
-                log_warning("%s%s%s", why.text[0] ? why.text : strerror(-r), why.hint[0] ? "; " : "",
-                            why.hint);
+                log_failure(&why, r);
                 return why.kind == WHY_NONE ? 1 : why_exit_code(&why);
         }
         return r;

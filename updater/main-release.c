@@ -4,11 +4,11 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "base/stdfd.h"
 #include "base/str.h"
 #include "publish/verbs.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -18,7 +18,7 @@ static const Verb verbs[] = {
         { "build", "makes a COSI from parts or from a disk image", verb_build },
         { "verity", "says the root hash of a /usr image", verb_verity },
         { "sign", "writes or extends X.release.json", verb_sign },
-        { "publish", "maintains a feed", verb_publish },
+        { "publish", "into a feed, a registry or an OSTree repository", verb_publish },
         { "inspect", "shows everything in a COSI or a signed file", verb_inspect },
         { "verify", "says valid, or the first reason why not", verb_verify },
 };
@@ -44,8 +44,9 @@ static bool take_global(Arguments *a, const char *arg)
                 const char *name;
                 bool *flag;
         } flags[] = {
-                { "--json", &a->json }, { "--quiet", &a->quiet }, { "--no-progress", &a->no_progress },
-                { "--help", &a->help }, { "-h", &a->help },       { "--version", &a->version },
+                { "--json", &a->json },       { "--quiet", &a->quiet }, { "--no-progress", &a->no_progress },
+                { "-q", &a->quiet },          { "--help", &a->help },   { "-h", &a->help },
+                { "--version", &a->version },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(flags); i++)
@@ -68,7 +69,8 @@ static int parse_arguments(char *argv[], Arguments *a, Why *why)
                 a->verb = verb_find(*argv);
                 if (!a->verb)
                         return fail_hint(why,
-                                         fail(why, -EINVAL, WHY_USAGE, "usage", "%s: no such verb", *argv),
+                                         fail(why, -EINVAL, WHY_USAGE, "usage", "%s: no such %s", *argv,
+                                              **argv == '-' ? "option" : "verb"),
                                          "see gybe-release --help");
         }
         return 0;
@@ -76,13 +78,14 @@ static int parse_arguments(char *argv[], Arguments *a, Why *why)
 
 static void print_help(void)
 {
-        puts("gybe-release VERB ...\n\nMakes, signs, publishes and explains releases for gybe.\n");
+        puts("usage: gybe-release [--json] [--quiet] [--no-progress] VERB ...\n\nMakes, signs, publishes and "
+             "explains releases for gybe.\n");
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
                 printf("  %-10s %s\n", verbs[i].name, verbs[i].summary);
         puts("\n  --json         the answer, and an error, as JSON on stdout\n"
-             "  --quiet        no warnings\n"
+             "  -q, --quiet    no warnings\n"
              "  --no-progress  no bar, even on a terminal\n"
-             "  --version\n\n"
+             "  -h, --help     this; --version: which gybe-release this is\n\n"
              "gybe-release VERB --help explains a verb.\n"
              "exit: 0 done, 1 failed, 2 usage, 4 refused by trust");
 }
@@ -95,9 +98,9 @@ static void print_error(const Why *why, bool json)
                 Json *error = json_sub(doc, "error");
 
                 json_set_str(error, "kind", why_kind_name(why->kind));
-                json_set_str(error, "code", why->code);
-                json_set_str(error, "message", why->text);
-                json_set_str(error, "hint", why->hint);
+                json_set_str(error, "code", *why->code ? why->code : "failed");
+                json_set_str(error, "message", *why->text ? why->text : "out of memory");
+                json_set_str(error, "hint", *why->hint ? why->hint : NULL);
                 text = json_format(doc, true);
                 (void) fputs(text ?: "", stdout);
         }
@@ -105,7 +108,7 @@ static void print_error(const Why *why, bool json)
                 *why->hint ? "; " : "", why->hint);
 }
 
-static int print_answer(const Cli *cli, bool quiet, Why *why)
+static void print_answer(const Cli *cli, bool quiet)
 {
         _cleanup_(free_charp) char *text = cli->json && cli->result ? json_format(cli->result, true) : NULL;
         const char *answer = cli->json && cli->result ? text : cli->text;
@@ -113,9 +116,7 @@ static int print_answer(const Cli *cli, bool quiet, Why *why)
         if (!quiet)
                 json_foreach (warning, json_get(cli->result, "warnings"))
                         fprintf(stderr, "gybe-release: warning: %s\n", json_str(warning) ?: "");
-        if (answer && fputs(answer, stdout) < 0)
-                return fail_errno(why, -errno, WHY_HOST, "stdout");
-        return fflush(stdout) == 0 ? 0 : fail_errno(why, -errno, WHY_HOST, "stdout");
+        (void) fputs(answer ?: "", stdout); /* stdfd_finish() looks whether it arrived */
 }
 
 static int run_verb(const Arguments *a, Env *env, Meter *meter, Why *why)
@@ -124,7 +125,7 @@ static int run_verb(const Arguments *a, Env *env, Meter *meter, Why *why)
         int r = a->verb->run(&cli, why);
 
         if (r >= 0)
-                r = print_answer(&cli, a->quiet, why);
+                print_answer(&cli, a->quiet);
         (void) json_unref(cli.result);
         free(cli.text);
         return r;
@@ -138,7 +139,7 @@ int main(int argc, char *argv[])
         Why why = { 0 };
         int r;
 
-        (void) signal(SIGPIPE, SIG_IGN);
+        stdfd_open();
         r = a.rest ? parse_arguments(argv + 1, &a, &why) : -ENOMEM;
         if (r >= 0 && a.version) {
                 puts("gybe-release " GYBE_VERSION);
@@ -158,5 +159,5 @@ int main(int argc, char *argv[])
         if (r < 0)
                 print_error(&why, a.json);
         free(a.rest);
-        return r < 0 ? why_exit_code(&why) : 0;
+        return stdfd_finish("gybe-release", r < 0 ? why_exit_code(&why) : 0);
 }

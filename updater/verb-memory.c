@@ -150,9 +150,9 @@ int verb_quarantine(Cli *cli, Why *why)
         Remote *agent;
         int r;
 
-        if (streq(what, "list"))
+        if (streq(what, "list") && !id && !cli->all)
                 return quarantine_show(cli, why);
-        if (!streq(what, "clear") || (!id && !cli->all))
+        if (!streq(what, "clear") || !id == !cli->all)
                 return fail(why, -EINVAL, WHY_USAGE, "usage",
                             "quarantine: use list, clear ID, or clear --all");
         if ((!id && (r = cli_confirm(cli, "Let everything that failed here be tried again?", why)) < 0) ||

@@ -57,6 +57,12 @@ void log_warning(const char *fmt, ...)
         va_end(ap);
 }
 
+void log_failure(const Why *why, int r)
+{
+        (void) fprintf(stderr, "%s: %s%s%s\n", program_invocation_short_name,
+                       why->text[0] ? why->text : strerror(-r), why->hint[0] ? "; " : "", why->hint);
+}
+
 void log_quiet(bool quiet)
 {
         quiet_mode = quiet;

@@ -9,6 +9,8 @@
 void log_debug(const char *fmt, ...) _printf_(1, 2);
 void log_notice(const char *fmt, ...) _printf_(1, 2);
 void log_warning(const char *fmt, ...) _printf_(1, 2);
+/* What ends a program: the sentence and what now, or what the error number means. */
+void log_failure(const Why *why, int r);
 void log_quiet(bool quiet);
 
 /* One field of a journal entry: an upper-case name and any text. A NULL value is left out. */

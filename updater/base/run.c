@@ -40,6 +40,7 @@ static void child(char *const argv[], const RunOptions *o, char *const *env, int
         (void) setpgid(0, 0);
         (void) sigemptyset(&none);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
+        (void) signal(SIGPIPE, SIG_DFL); /* scripts with a pipe in them count on it */
         if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 || dup2(out_fd, STDOUT_FILENO) < 0 ||
             dup2(out_fd, STDERR_FILENO) < 0)
                 _exit(126);

@@ -345,7 +345,7 @@ static char *publish_text(const Json *result)
         return str_take(&s);
 }
 
-int verb_publish(Cli *cli, Why *why)
+static int publish_to_feed(Cli *cli, Why *why)
 {
         _cleanup_(feed_options_done) FeedOptions o = { .valid = 90 * DAY };
         _cleanup_(strv_freep) char **channels = NULL;
@@ -362,18 +362,15 @@ int verb_publish(Cli *cli, Why *why)
         };
         int r;
 
-        for (char *const *arg = cli->argv; *arg; arg++)
-                if (streq(*arg, "--ostree") || str_starts(*arg, "--ostree="))
-                        return verb_publish_ostree(cli, why);
-                else if (streq(*arg, "--oci") || str_starts(*arg, "--oci="))
-                        return verb_publish_oci(cli, why);
         if (cli->help) {
                 cli->text = options_help(
                         options, ELEMENTSOF(options),
                         "gybe-release publish --feed DIR --key K... [--channel C] X.cosi...",
                         "Copies each COSI and the release file beside it into the feed and points the "
                         "channels to it. The same\nagain changes nothing. Without a COSI the index is "
-                        "signed anew, so that it does not expire.");
+                        "signed anew, so that it does not expire.\n\n"
+                        "The others: gybe-release publish --oci --help, gybe-release publish --ostree "
+                        "--help.");
                 return 0;
         }
         r = options_parse(options, ELEMENTSOF(options), "publish", cli->argv, &o.cosis, why);
@@ -382,9 +379,37 @@ int verb_publish(Cli *cli, Why *why)
         if (r < 0)
                 return r;
         if (!o.dir)
-                return fail(why, -EINVAL, WHY_USAGE, "usage", "publish: needs --feed DIR");
+                return fail(why, -EINVAL, WHY_USAGE, "usage",
+                            "publish: needs --feed DIR, --oci REF or --ostree REPO");
         r = publish_feed(cli->env, &o, cli->meter, &cli->result, why);
         if (r >= 0)
                 cli->text = publish_text(cli->result);
         return r;
+}
+
+/* Where to: each place has options of its own. */
+int verb_publish(Cli *cli, Why *why)
+{
+        static const struct {
+                const char *option;
+                int (*run)(Cli *, Why *);
+        } places[] = {
+                { "--feed", publish_to_feed },
+                { "--oci", verb_publish_oci },
+                { "--ostree", verb_publish_ostree },
+        };
+        int (*run)(Cli *, Why *) = NULL;
+
+        for (char *const *arg = cli->argv; *arg; arg++)
+                for (size_t i = 0; i < ELEMENTSOF(places); i++) {
+                        size_t n = strlen(places[i].option);
+
+                        if (strncmp(*arg, places[i].option, n) != 0 || ((*arg)[n] && (*arg)[n] != '='))
+                                continue;
+                        if (run && run != places[i].run)
+                                return fail(why, -EINVAL, WHY_USAGE, "usage",
+                                            "publish: one of --feed, --oci and --ostree at a time");
+                        run = places[i].run;
+                }
+        return run ? run(cli, why) : publish_to_feed(cli, why);
 }
