@@ -41,7 +41,8 @@ typedef struct Stage {
         StageRebuilt *rebuilding; /* whose they are */
         StageDelta *delta;
         SlotWriter *writer;
-        bool sealed; /* all of the slot was read back, and its root is the promised one */
+        uint64_t read_back; /* behind the writer, before its end */
+        bool sealed;        /* all of the slot was read back, and its root is the promised one */
 } Stage;
 
 void stage_done(Stage *s);

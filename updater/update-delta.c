@@ -99,7 +99,7 @@ static int open_slot(Stage *s, SlotId slot, SlotSource *ret, Why *why)
         return r;
 }
 
-static int scan_all(Stage *s, Why *why)
+static int open_slots(Stage *s, Why *why)
 {
         StageDelta *d = s->delta;
         int r = plan_new(&s->verity, &d->plan);
@@ -107,8 +107,28 @@ static int scan_all(Stage *s, Why *why)
         if (r < 0)
                 return r == -EOPNOTSUPP ? r : fail_errno(why, r, WHY_HOST, "block plan");
         r = open_slot(s, s->target, &d->sources[0], why);
-        if (r >= 0)
-                r = open_slot(s, slot_other(s->target), &d->sources[1], why);
+        return r < 0 ? r : open_slot(s, slot_other(s->target), &d->sources[1], why);
+}
+
+/* 1 it may pay to look through the slots, 0 they have nothing that this image has. Not asked where blocks are known to be
+ * there: of an interrupted stage, or rebuilt. */
+static int sample_slots(Stage *s, const FetchIndex *index, Why *why)
+{
+        StageDelta *d = s->delta;
+        int r = s->resumes || s->n_rebuilt > 0;
+
+        for (size_t i = 0; r == 0 && i < ELEMENTSOF(d->sources); i++)
+                r = plan_sample(d->plan, &d->sources[i].blocks, index->groups.data, index->head.n_groups,
+                                scan_progress, s, why);
+        d->scanned = 0;
+        return r;
+}
+
+static int scan_all(Stage *s, Why *why)
+{
+        StageDelta *d = s->delta;
+        int r = 0;
+
         for (size_t i = 0; i < s->n_rebuilt; i++)
                 d->to_scan += (uint64_t) s->rebuilt[i].n_blocks * VERITY_BLOCK;
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(d->sources); i++)
@@ -139,6 +159,7 @@ static int fetch_leaves(Stage *s, Why *why)
         return 0;
 }
 
+/* 1 all of it has its place, 0 nothing that is here is of any use */
 static int take_index(Stage *s, const FetchIndex *index, Why *why)
 {
         uint8_t root[VERITY_ROOT_SIZE];
@@ -149,12 +170,19 @@ static int take_index(Stage *s, const FetchIndex *index, Why *why)
         if (index->head.n_blocks != s->verity.data_blocks ||
             memcmp(index->head.root, root, sizeof(root)) != 0)
                 return fail(why, -EBADMSG, WHY_IMAGE, "index", "block index: it is of another image");
+        r = open_slots(s, why);
+        if (r >= 0)
+                r = sample_slots(s, index, why);
+        if (r <= 0)
+                return r;
         r = scan_all(s, why);
         if (r >= 0)
                 r = plan_groups(s->delta->plan, index->groups.data, index->head.n_groups, why);
         if (r >= 0)
                 r = fetch_leaves(s, why);
-        return r < 0 ? r : plan_decide(s->delta->plan, why);
+        if (r >= 0)
+                r = plan_decide(s->delta->plan, why);
+        return r < 0 ? r : 1;
 }
 
 /* The hash image flows through a VerityTree. */
@@ -209,10 +237,14 @@ static int plan_by_tree(Stage *s, Why *why)
 
         free(extents);
         if (r >= 0)
+                r = open_slots(s, why);
+        if (r >= 0)
                 r = scan_all(s, why);
         if (r >= 0)
                 r = fetch_tree(s, put_hashes, s->delta->plan, why);
-        return r < 0 ? r : plan_decide(s->delta->plan, why);
+        if (r >= 0)
+                r = plan_decide(s->delta->plan, why);
+        return r < 0 ? r : 1;
 }
 
 int stage_delta_extents(Stage *s, void (*each)(void *ctx, uint64_t offset, uint64_t size), void *ctx,
@@ -277,7 +309,7 @@ int stage_delta_plan_blocks(Stage *s, Why *why)
                 r = take_index(s, &index, &because);
         else if (r == 0)
                 r = plan_by_tree(s, &because);
-        if (r >= 0)
+        if (r > 0)
                 r = is_worth_it(s, &because);
         if (r > 0)
                 return 1;

@@ -251,7 +251,18 @@ void stage_show(Stage *s, const char *what, uint64_t done, uint64_t total)
 typedef struct UsrSink {
         Stage *stage;
         uint64_t at; /* of the data image; an inline tree behind it is not taken */
+        uint64_t read_back;
 } UsrSink;
+
+/* Neighbours feel both: what is written, and what is read back behind it. */
+static int pace_usr(UsrSink *k, uint64_t size, Why *why)
+{
+        uint64_t before = k->read_back, total = k->stage->u->release.usr.data_size;
+
+        k->read_back = slot_writer_count(k->stage->writer)->read_back;
+        stage_show(k->stage, "staging", MIN(k->at, total), total);
+        return update_pace(k->stage->u, size + k->read_back - before, why);
+}
 
 static int usr_data(void *ctx, const void *data, size_t size, Why *why)
 {
@@ -261,8 +272,7 @@ static int usr_data(void *ctx, const void *data, size_t size, Why *why)
         int r = n > 0 ? slot_writer_put(k->stage->writer, data, n, why) : 0;
 
         k->at += size;
-        stage_show(k->stage, "staging", MIN(k->at, total), total);
-        return r < 0 ? r : update_pace(k->stage->u, size, why);
+        return r < 0 ? r : pace_usr(k, size, why);
 }
 
 static int usr_zero(void *ctx, uint64_t size, Why *why)
@@ -273,23 +283,37 @@ static int usr_zero(void *ctx, uint64_t size, Why *why)
         int r = n > 0 ? slot_writer_zero(k->stage->writer, n, why) : 0;
 
         k->at += size;
-        stage_show(k->stage, "staging", MIN(k->at, total), total);
-        return r < 0 ? r : update_pace(k->stage->u, size, why);
+        return r < 0 ? r : pace_usr(k, size, why);
+}
+
+static int verify_progress(void *ctx, uint64_t done, uint64_t total)
+{
+        Stage *s = ctx;
+        uint64_t before = streq0(s->u->progress.what, "verifying") ? s->u->progress.done : s->read_back;
+
+        stage_show(s, "verifying", done, total);
+        return update_pace(s->u, done - MIN(before, done), NULL);
 }
 
 static int stream_usr(Stage *s, Why *why)
 {
         UsrSink usr = { .stage = s };
         FetchSink sink = { .data = usr_data, .zero = usr_zero, .ctx = &usr };
-        uint8_t root[VERITY_ROOT_SIZE];
+        uint8_t expect[VERITY_ROOT_SIZE], root[VERITY_ROOT_SIZE];
         char got[65];
         int r;
 
-        if ((r = slot_writer_open(s->u->host.disk, s->parts, &s->verity, &s->writer, why)) < 0 ||
+        if ((r = hex_decode(s->u->release.usr.roothash, expect, sizeof(expect))) < 0 ||
+            (r = slot_writer_open(s->u->host.disk, s->parts, &s->verity, &s->writer, why)) < 0 ||
             (r = fetch_member(s->u->fetch, &s->cosi.usr->image, s->u->host.config.max_window_log, s->kind,
-                              &sink, why)) < 0 ||
-            (r = slot_writer_finish(s->writer, root, why)) < 0)
+                              &sink, why)) < 0)
                 return r;
+        s->read_back = slot_writer_count(s->writer)->read_back;
+        slot_writer_set_progress(s->writer, verify_progress, s);
+        r = slot_writer_finish(s->writer, expect, root, why);
+        if (r < 0)
+                return r;
+        s->sealed = r > 0;
         hex_encode(root, sizeof(root), got);
         if (!streq(got, s->u->release.usr.roothash))
                 return fail(why, -EBADMSG, WHY_TRUST, "root-hash",
@@ -362,15 +386,6 @@ static int write_boot_files(Stage *s, Why *why)
                         return r;
         }
         return 0;
-}
-
-static int verify_progress(void *ctx, uint64_t done, uint64_t total)
-{
-        Stage *s = ctx;
-        uint64_t before = streq0(s->u->progress.what, "verifying") ? s->u->progress.done : 0;
-
-        stage_show(s, "verifying", done, total);
-        return update_pace(s->u, done - MIN(before, done), NULL);
 }
 
 static int stage_bytes(Stage *s, Why *why)

@@ -25,8 +25,8 @@ struct Area {
         const Partition *part;
         const char *path; /* of the disk, for sentences */
         int fd;
-        uint64_t base; /* of the partition in fd: 0 for a partition's own node */
-        uint64_t size;
+        uint64_t base;      /* of the partition in fd: 0 for a partition's own node */
+        uint64_t size, end; /* nothing is read ahead from end on */
         bool writable, direct;
         bool direct_reads, direct_writes; /* the target has taken one of each */
         Queue *queue;                     /* from the second unit on */
@@ -62,6 +62,11 @@ uint64_t area_size(const Area *area)
 const Partition *area_partition(const Area *area)
 {
         return area->part;
+}
+
+void area_set_end(Area *area, uint64_t end)
+{
+        area->end = end;
 }
 
 static int fail_open(const Area *area, int r, Why *why)
@@ -136,6 +141,7 @@ int area_open(Disk *disk, const Partition *p, bool writable, Area **ret, Why *wh
                         .path = disk->path,
                         .fd = -1,
                         .size = p->size / AREA_ALIGN * AREA_ALIGN,
+                        .end = UINT64_MAX,
                         .writable = writable,
                         .direct = true };
         if (writable && !disk->writable)
@@ -200,7 +206,7 @@ static int read_unit(Area *area, uint64_t offset, void *buf, size_t size)
         Queue *q = queue_of(area, area->direct_reads);
         ssize_t l;
 
-        if (q && queue_read(q, area->base + offset, buf, size, area->base + area->size) > 0)
+        if (q && queue_read(q, area->base + offset, buf, size, area->base + MIN(area->end, area->size)) > 0)
                 return 0;
         l = fd_pread_full(area->fd, buf, size, area->base + offset);
         if (l == -EINVAL && area->direct) {

@@ -92,6 +92,9 @@ void area_freep(Area **area);
 uint64_t area_size(const Area *area);
 const Partition *area_partition(const Area *area);
 int area_read(Area *area, uint64_t offset, void *buf, size_t size, Why *why);
+/* Reads that follow each other are begun ahead, but never from this byte on: what lies behind it is being changed by somebody
+ * else. */
+void area_set_end(Area *area, uint64_t end);
 int area_write(Area *area, uint64_t offset, const void *buf, size_t size, Why *why);
 /* Makes everything written durable and makes later reads come from the medium. */
 int area_sync(Area *area, Why *why);

@@ -2,7 +2,6 @@
 
 #include "slot/assemble.h"
 #include "image/index.h"
-#include "image/verity-tree.h"
 #include "slot/tree-writer.h"
 
 #include <assert.h>
@@ -447,48 +446,6 @@ static int read_all_back(SlotAssembly *a, uint8_t root[VERITY_ROOT_SIZE], Why *w
         return r < 0 ? fail_errno(why, r, WHY_HOST, "%s", area_partition(a->areas.data)->label) : 0;
 }
 
-typedef struct Stored {
-        Area *area;
-        uint8_t *buf;
-} Stored;
-
-static int no_leaves(void *ctx _unused_, uint64_t first _unused_, uint32_t count _unused_,
-                     const uint8_t *hashes _unused_, Why *why _unused_)
-{
-        return 0;
-}
-
-/* The kernel will go by the tree on the disk: it, too, is read back, and its root is the promised one. With that its leaves are
- * those of the data, which had the same root. */
-static int check_stored_tree(SlotAssembly *a, const uint8_t root[VERITY_ROOT_SIZE], Why *why)
-{
-        _cleanup_(verity_tree_freep) VerityTree *tree = NULL;
-        uint64_t size = 0;
-        int r = verity_hash_size(a->params.data_blocks, &size);
-
-        if (r >= 0)
-                r = verity_tree_new(&a->params, root, no_leaves, NULL, &tree);
-        if (r < 0)
-                return fail_errno(why, r, WHY_HOST, "hash tree");
-        for (uint64_t at = 0; r >= 0 && at < size; at += SLOT_UNIT) {
-                size_t n = (size_t) MIN((uint64_t) SLOT_UNIT, size - at);
-
-                r = area_read(a->areas.hash, a->areas.hash_offset + at, a->unit, n, why);
-                if (r >= 0 && at == 0) {
-                        uint8_t *super = a->tree.tree;
-
-                        verity_superblock_format(&a->params, super);
-                        if (memcmp(super, a->unit, VERITY_BLOCK) != 0)
-                                return fail(why, -EBADMSG, WHY_TRUST, "root-hash",
-                                            "%s: the verity superblock is not what was written",
-                                            area_partition(a->areas.hash)->label);
-                }
-                if (r >= 0)
-                        r = verity_tree_put(tree, a->unit, n, why);
-        }
-        return r < 0 ? r : verity_tree_finish(tree, why);
-}
-
 int assembly_seal(SlotAssembly *a, const uint8_t root[VERITY_ROOT_SIZE], Why *why)
 {
         uint8_t found[VERITY_ROOT_SIZE];
@@ -501,7 +458,7 @@ int assembly_seal(SlotAssembly *a, const uint8_t root[VERITY_ROOT_SIZE], Why *wh
         r = tree_writer_finish(&a->tree, why);
         a->count.tree_written = a->tree.written;
         if (r >= 0)
-                r = check_stored_tree(a, root, why);
+                r = tree_writer_check(&a->tree, root, why);
         return r < 0 ? r : 1;
 }
 

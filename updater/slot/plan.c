@@ -28,6 +28,12 @@
 _Static_assert(INDEX_BLOCKS_MAX <= PLACE_STASHED, "a block's number fits");
 _Static_assert(BLOCK_SOURCES_MAX < 15, "a source's number fits, and no place looks like a state");
 
+/* A sample: 16 stretches of 2 MiB, in each of which some seven groups are whole. With a twentieth of its groups in common a slot
+ * is missed once in several hundred times, and then costs bytes. */
+#define SAMPLE_STRETCHES 16u
+#define SAMPLE_BLOCKS    512u
+#define SAMPLE_FROM      (8u * SAMPLE_STRETCHES * SAMPLE_BLOCKS) /* what has fewer is simply read */
+
 typedef struct Group {
         uint64_t name;
         uint32_t source; /* BLOCK_SOURCES_MAX: of zeroes */
@@ -127,7 +133,7 @@ static bool is_zero(const uint8_t *block)
         return block[0] == 0 && memcmp(block, block + 1, VERITY_BLOCK - 1) == 0;
 }
 
-static int hash_unit(SlotPlan *plan, const uint8_t *data, uint32_t count, uint8_t *leaves)
+static int hash_unit(const SlotPlan *plan, const uint8_t *data, uint32_t count, uint8_t *leaves)
 {
         for (uint32_t i = 0; i < count; i++) {
                 const uint8_t *block = data + (size_t) i * VERITY_BLOCK;
@@ -161,11 +167,12 @@ static int read_around(const BlockSource *s, uint32_t first, uint32_t count, uin
         return 0;
 }
 
-static int scan(SlotPlan *plan, const BlockSource *s, uint8_t *leaves, uint8_t *buf, PlanProgress progress,
-                void *ctx, Why *why)
+/* The leaves of the blocks from first up to end. */
+static int scan(const SlotPlan *plan, const BlockSource *s, uint32_t first, uint32_t end, uint8_t *leaves,
+                uint8_t *buf, PlanProgress progress, void *ctx, Why *why)
 {
-        for (uint32_t at = 0; at < s->n_blocks;) {
-                uint32_t count = MIN(s->n_blocks - at, BLOCK_SOURCE_UNIT);
+        for (uint32_t at = first; at < end;) {
+                uint32_t count = MIN(end - at, BLOCK_SOURCE_UNIT);
                 Why unread = { 0 };
                 int r = s->read(s->self, at, count, buf, &unread);
 
@@ -174,7 +181,7 @@ static int scan(SlotPlan *plan, const BlockSource *s, uint8_t *leaves, uint8_t *
                 else if (r < 0)
                         return fail(why, r, unread.kind, unread.code, "%s", unread.text);
                 if (r >= 0)
-                        r = hash_unit(plan, buf, count, leaves + (size_t) at * LEAF);
+                        r = hash_unit(plan, buf, count, leaves + (size_t) (at - first) * LEAF);
                 if (r >= 0 && progress)
                         r = progress(ctx, count);
                 if (r < 0)
@@ -200,7 +207,7 @@ int plan_add_source(SlotPlan *plan, const BlockSource *source, PlanProgress prog
         plan->sources[i] = *source;
         plan->n_sources++;
         if (r >= 0)
-                r = scan(plan, source, plan->here[i], buf, progress, ctx, why);
+                r = scan(plan, source, 0, source->n_blocks, plan->here[i], buf, progress, ctx, why);
         free(buf);
         return r < 0 ? fail_errno(why, r, WHY_HOST, "%s", source->name) : 0;
 }
@@ -296,6 +303,69 @@ static void take_group(SlotPlan *plan, const Group *g, uint32_t at)
         else
                 for (uint32_t i = 0; i < g->count; i++)
                         memcpy(to + (size_t) i * LEAF, plan->zero, LEAF);
+}
+
+static int by_value(const void *a, const void *b)
+{
+        const uint64_t *x = a, *y = b;
+
+        return *x < *y ? -1 : *x > *y;
+}
+
+static bool is_all_zero(const SlotPlan *plan, const uint8_t *leaves, uint32_t n)
+{
+        for (uint32_t i = 0; i < n; i++)
+                if (memcmp(leaves + (size_t) i * LEAF, plan->zero, LEAF) != 0)
+                        return false;
+        return true;
+}
+
+/* 1 one of the whole groups in these leaves is among names, 0 none. The first one begins anywhere: it is none. */
+static int has_group(const SlotPlan *plan, const uint8_t *leaves, const uint64_t *names, size_t n_names)
+{
+        uint32_t at = index_group_length(leaves, SAMPLE_BLOCKS), n;
+
+        for (; at < SAMPLE_BLOCKS; at += n) {
+                uint64_t name = 0;
+                int r;
+
+                n = index_group_length(leaves + (size_t) at * LEAF, SAMPLE_BLOCKS - at);
+                if (is_all_zero(plan, leaves + (size_t) at * LEAF, n))
+                        continue;
+                r = index_group_name(leaves + (size_t) at * LEAF, n, &name);
+                if (r < 0)
+                        return r;
+                if (bsearch(&name, names, n_names, sizeof(name), by_value))
+                        return 1;
+        }
+        return 0;
+}
+
+int plan_sample(const SlotPlan *plan, const BlockSource *source, const uint8_t *groups, uint32_t n_groups,
+                PlanProgress progress, void *ctx, Why *why)
+{
+        uint64_t *names = calloc(MAX(n_groups, 1u), sizeof(*names));
+        uint8_t *buf = aligned_alloc(VERITY_BLOCK, (size_t) BLOCK_SOURCE_UNIT * VERITY_BLOCK);
+        uint8_t leaves[SAMPLE_BLOCKS * LEAF];
+        int r = names && buf ? 0 : -ENOMEM;
+
+        for (uint32_t i = 0; r >= 0 && i < n_groups; i++)
+                names[i] = index_group(groups, i).name;
+        if (r >= 0)
+                qsort(names, n_groups, sizeof(*names), by_value);
+        if (r >= 0 && source->n_blocks < SAMPLE_FROM)
+                r = 1;
+        for (uint32_t i = 0; r == 0 && i < SAMPLE_STRETCHES; i++) {
+                uint32_t first = (uint32_t) ((uint64_t) (source->n_blocks - SAMPLE_BLOCKS) * i /
+                                             (SAMPLE_STRETCHES - 1));
+
+                r = scan(plan, source, first, first + SAMPLE_BLOCKS, leaves, buf, progress, ctx, why);
+                if (r >= 0)
+                        r = has_group(plan, leaves, names, n_groups);
+        }
+        free(names);
+        free(buf);
+        return r < 0 ? fail_errno(why, r, WHY_HOST, "%s", source->name) : r;
 }
 
 int plan_groups(SlotPlan *plan, const uint8_t *groups, uint32_t n_groups, Why *why)

@@ -67,6 +67,11 @@ void plan_freep(SlotPlan **plan);
 typedef int (*PlanProgress)(void *ctx, uint32_t blocks); /* so many more; negative stops */
 int plan_add_source(SlotPlan *plan, const BlockSource *source, PlanProgress progress, void *ctx, Why *why);
 
+/* Ahead of reading all of a source: do stretches of it, spread over it, hold any group of the image's index (checked by
+ * index_groups_check())? 1 yes, or it is too small to be asked; 0 no: hardly more than zeroes and chance will be found there. */
+int plan_sample(const SlotPlan *plan, const BlockSource *source, const uint8_t *groups, uint32_t n_groups,
+                PlanProgress progress, void *ctx, Why *why);
+
 /* The groups of the image's index, checked by index_groups_check(); borrowed until plan_decide(). Those that some source can
  * make are known from here on. */
 int plan_groups(SlotPlan *plan, const uint8_t *groups, uint32_t n_groups, Why *why);

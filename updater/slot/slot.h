@@ -90,11 +90,15 @@ typedef struct SlotCount {
                 fetched;       /* of written: from a slot, from a rebuilt file, from a server, where
                                               that was planned (assemble.h) */
         uint64_t zero;         /* of both: blocks of zeroes that nobody had to fetch */
+        uint64_t read_back;    /* from the medium, so far */
         uint64_t tree_written; /* of the hash tree and its superblock, counted apart: nobody fetches them */
 } SlotCount;
 
-/* The writer takes the data image in order, in pieces of any size, and never writes beyond it. Equal blocks are not
- * written. Leaf hashes are taken from what goes to the disk; the tree goes to the HASH partition (or behind the data). */
+typedef int (*SlotProgress)(void *ctx, uint64_t done, uint64_t total); /* in bytes; negative stops */
+
+/* The writer takes the data image in order, in pieces of any size, and never writes beyond it. Blocks that are in place are not
+ * written, as far as that is worth looking (writer.c). Behind it everything is read back and hashed; the tree goes to the HASH
+ * partition. Behind the data (inline) the leaves are those of what goes to the disk. */
 typedef struct SlotWriter SlotWriter;
 
 int slot_writer_open(Disk *disk, const SlotParts *parts, const VerityParams *verity, SlotWriter **ret,
@@ -103,8 +107,12 @@ SlotWriter *slot_writer_free(SlotWriter *w);
 void slot_writer_freep(SlotWriter **w);
 int slot_writer_put(SlotWriter *w, const void *data, size_t size, Why *why);
 int slot_writer_zero(SlotWriter *w, uint64_t size, Why *why);
-/* Flushes the last unit, writes tree and superblock, makes all durable, and says the root of what was written. */
-int slot_writer_finish(SlotWriter *w, uint8_t ret_root[32], Why *why);
+/* Of what is still to be read back when slot_writer_finish() is called. */
+void slot_writer_set_progress(SlotWriter *w, SlotProgress progress, void *ctx);
+/* Flushes the last unit, writes tree and superblock, makes all durable, and says the root: 1 of what was read back, and the
+ * stored tree was read back, too; 0 of what was written, or it is not expect_root (NULL: any): then there is no superblock, and a
+ * slot in which anything was changed is nobody's. */
+int slot_writer_finish(SlotWriter *w, const uint8_t *expect_root, uint8_t ret_root[32], Why *why);
 const SlotCount *slot_writer_count(const SlotWriter *w);
 
 /* HASH-SIG: the whole partition becomes data followed by zeroes (size 0: all zeroes). Equal blocks are not written. */
@@ -113,7 +121,6 @@ int slot_write_sig(Disk *disk, const SlotParts *parts, const uint8_t *data, size
 /* Reads data and tree back from the medium, recomputes every level, compares each stored hash block and the superblock,
  * and says the root. 0 equal to expect_root; -EBADMSG with a sentence when anything differs (kind WHY_TRUST). progress may
  * be NULL. Used after staging, before finalize, before rollback, and by recovery. */
-typedef int (*SlotProgress)(void *ctx, uint64_t done, uint64_t total);
 int slot_verify(Disk *disk, const SlotParts *parts, const uint8_t expect_root[32], SlotProgress progress,
                 void *ctx, Why *why);
 /* The verity superblock now in the slot (HASH partition, or inline at data_size when that is not 0). -ENOENT when there

@@ -117,7 +117,7 @@ static SlotCount write_slot(Fixture *f, size_t piece)
                 fprintf(stderr, "%s\n", why.text);
         assert(w);
         put_all(f, w, piece);
-        assert(slot_writer_finish(w, f->root, &why) >= 0);
+        assert(slot_writer_finish(w, NULL, f->root, &why) >= 0);
         return *slot_writer_count(w);
 }
 
@@ -330,12 +330,12 @@ static void test_wrong_size(Fixture *f)
         put_all(f, w, 100000);
         assert(slot_writer_put(w, "x", 1, &why) == -EFBIG && why.kind == WHY_TRUST);
         assert(slot_writer_zero(w, UINT64_MAX, NULL) == -EFBIG);
-        assert(slot_writer_finish(w, root, NULL) >= 0);
+        assert(slot_writer_finish(w, NULL, root, NULL) >= 0);
         w = slot_writer_free(w);
         assert(slot_writer_open(f->disk, &f->parts, &f->params, &w, NULL) >= 0);
         assert(slot_writer_put(w, f->data, DATA_SIZE - 1, NULL) >= 0);
         why = (Why){ 0 };
-        assert(slot_writer_finish(w, root, &why) == -EBADMSG && why.kind == WHY_TRUST &&
+        assert(slot_writer_finish(w, NULL, root, &why) == -EBADMSG && why.kind == WHY_TRUST &&
                strstr(why.text, "4095999"));
         w = slot_writer_free(w);
 
@@ -389,7 +389,7 @@ static void test_inline_sizes(Fixture *f)
         assert(slot_writer_zero(w, 200 * 4096, NULL) >=
                0); /* differs: the old image's superblock must be gone */
         assert(slot_superblock(f->disk, &f->parts, DATA_SIZE, &p, NULL) == -ENOENT);
-        assert(slot_writer_zero(w, 100 * 4096, NULL) >= 0 && slot_writer_finish(w, f->root, NULL) >= 0);
+        assert(slot_writer_zero(w, 100 * 4096, NULL) >= 0 && slot_writer_finish(w, NULL, f->root, NULL) >= 0);
         slot_writer_free(w);
         assert(verify(f, &why) == 0 && slot_superblock(f->disk, &f->parts, 0, &p, NULL) == 0 &&
                p.data_blocks == 300);
@@ -405,7 +405,8 @@ static void test_one_block(Fixture *f)
 
         p.data_blocks = 1;
         assert(slot_writer_open(f->disk, &f->parts, &p, &w, NULL) >= 0);
-        assert(slot_writer_put(w, f->data, 4096, NULL) >= 0 && slot_writer_finish(w, f->root, NULL) >= 0);
+        assert(slot_writer_put(w, f->data, 4096, NULL) >= 0 &&
+               slot_writer_finish(w, NULL, f->root, NULL) >= 0);
         w = slot_writer_free(w);
         assert(verify(f, &why) == 0 && (!have_judge() || !f->parts.hash || judge(f) == 0));
         flip(f->parts.data->offset + 3);
@@ -465,6 +466,113 @@ static void test_sig(Fixture *f)
         free(after);
 }
 
+/* --- a large image, for which the disk is not looked at --- */
+
+#define LARGE_SIZE   (40u * MIB)
+#define LARGE_BLOCKS (LARGE_SIZE / 4096u)
+
+static const TestPart large_parts[] = {
+        { "USR-B", DISK_TYPE_FLATCAR_ROOTFS, "e03dd35c-7c2d-4a47-b3fe-27f15780a57c", 41 * MIB, 0 },
+        { "HASH-B", DISK_TYPE_USR_VERITY_X86_64, "35bdf78b-c453-4661-98e6-f834f534ef5b", MIB, 0 },
+};
+
+static uint8_t *make_large(uint32_t seed)
+{
+        uint8_t *data = calloc(1, LARGE_SIZE);
+
+        assert(data);
+        for (size_t b = 0; b < LARGE_BLOCKS; b++)
+                for (size_t i = 0; i < 4096 && b % 9 != 4 && b / 1000 % 4 != 3; i += 512)
+                        memcpy(data + b * 4096 + i, &(uint32_t){ seed = seed * 1664525u + 1013904223u }, 4);
+        return data;
+}
+
+static SlotCount write_large(Fixture *f, const uint8_t *expect, int expect_r)
+{
+        static const uint8_t zeroes[4096];
+        _cleanup_(slot_writer_freep) SlotWriter *w = NULL;
+
+        assert(slot_writer_open(f->disk, &f->parts, &f->params, &w, NULL) >= 0);
+        for (size_t at = 0, n; at < LARGE_SIZE; at += n) {
+                bool zero = memcmp(f->data + at, zeroes, 4096) == 0;
+
+                for (n = 4096; n < 32 * 4096 && at + n < LARGE_SIZE &&
+                               (memcmp(f->data + at + n, zeroes, 4096) == 0) == zero;
+                     n += 4096)
+                        ;
+                assert((zero ? slot_writer_zero(w, n, NULL) : slot_writer_put(w, f->data + at, n, NULL)) >=
+                       0);
+        }
+        assert(slot_writer_finish(w, expect, f->root, NULL) == expect_r);
+        return *slot_writer_count(w);
+}
+
+static void expect_large(Fixture *f)
+{
+        _cleanup_(close_fdp) int fd = open(image, O_RDONLY | O_CLOEXEC);
+        uint8_t *got = malloc(LARGE_SIZE);
+        Why why;
+
+        assert(got && fd_pread_full(fd, got, LARGE_SIZE, f->parts.data->offset) == (ssize_t) LARGE_SIZE);
+        assert(memcmp(got, f->data, LARGE_SIZE) == 0);
+        free(got);
+        assert(verify(f, &why) == 0);
+}
+
+static uint64_t zeroes_of(const uint8_t *data)
+{
+        static const uint8_t zeroes[4096];
+        uint64_t n = 0;
+
+        for (size_t at = 0; at < LARGE_SIZE; at += 4096)
+                n += memcmp(data + at, zeroes, 4096) == 0 ? 4096 : 0;
+        return n;
+}
+
+static void test_large(void)
+{
+        Fixture f = { .params = { .data_blocks = LARGE_BLOCKS, .salt_size = 8 } };
+        uint8_t other[32] = { 1 };
+        VerityParams p;
+        SlotCount c;
+
+        test_disk_make(image, 48 * MIB, 512, large_parts, ELEMENTSOF(large_parts));
+        assert(disk_open(&env, image, true, &f.disk, NULL) >= 0);
+        f.parts.data = disk_find_label(f.disk, "USR-B", NULL);
+        f.parts.hash = disk_find_label(f.disk, "HASH-B", NULL);
+
+        /* an empty slot: its zeroes are not written */
+        f.data = make_large(1);
+        c = write_large(&f, NULL, 1);
+        assert(c.skipped == zeroes_of(f.data) && c.written == LARGE_SIZE - c.skipped && c.skipped == c.zero);
+        assert(c.read_back == LARGE_SIZE);
+        expect_large(&f);
+
+        c = write_large(&f, f.root, 1);
+        assert(c.written == 0 && c.tree_written == 0 && c.skipped == LARGE_SIZE);
+
+        /* another image in it: where that has no zeroes, they are written */
+        free(f.data);
+        f.data = make_large(99);
+        for (size_t at = 0; at < LARGE_SIZE / 2; at += 4096) /* the other way round */
+                memset(f.data + at, at / 4096 / 1000 % 4 != 3 ? 0 : 7, 4096);
+        c = write_large(&f, NULL, 1);
+        assert(c.written + c.skipped == LARGE_SIZE && c.written > LARGE_SIZE / 2);
+        expect_large(&f);
+        c = write_large(&f, NULL, 1);
+        assert(c.written == 0);
+
+        /* another root than expected: nobody's, if anything was changed */
+        f.data[LARGE_SIZE - 1] ^= 1;
+        c = write_large(&f, other, 0);
+        assert(c.written == 4096 && memcmp(f.root, other, 32) != 0);
+        assert(slot_superblock(f.disk, &f.parts, 0, &p, NULL) == -ENOENT);
+        c = write_large(&f, f.root, 1);
+        assert(c.written == 0);
+        expect_large(&f);
+        fixture_done(&f);
+}
+
 int main(void)
 {
         static const struct {
@@ -493,6 +601,7 @@ int main(void)
                 test_one_block(&f);
                 fixture_done(&f);
         }
+        test_large();
         static const char *const names[] = { "disk.raw", "data", "hash" };
         for (size_t i = 0; i < ELEMENTSOF(names); i++) {
                 char *path = str_printf("%s/%s", dir, names[i]);

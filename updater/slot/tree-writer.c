@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #include "slot/tree-writer.h"
+#include "image/verity-tree.h"
 
 #include <errno.h>
 
@@ -122,4 +123,39 @@ int tree_writer_finish(TreeWriter *t, Why *why)
         int r = sync_all(t, why);
 
         return r < 0 ? r : write_superblock(t, why);
+}
+
+static int no_leaves(void *ctx _unused_, uint64_t first _unused_, uint32_t count _unused_,
+                     const uint8_t *hashes _unused_, Why *why _unused_)
+{
+        return 0;
+}
+
+/* The kernel will go by the tree on the disk: it, too, is read back, and its root is the promised one. With that its leaves are
+ * those of the data, which had the same root. */
+int tree_writer_check(TreeWriter *t, const uint8_t root[VERITY_ROOT_SIZE], Why *why)
+{
+        _cleanup_(verity_tree_freep) VerityTree *tree = NULL;
+        uint64_t size = 0;
+        int r = verity_hash_size(t->params.data_blocks, &size);
+
+        if (r >= 0)
+                r = verity_tree_new(&t->params, root, no_leaves, NULL, &tree);
+        if (r < 0)
+                return fail_errno(why, r, WHY_HOST, "hash tree");
+        for (uint64_t at = 0; r >= 0 && at < size; at += SLOT_UNIT) {
+                size_t n = (size_t) MIN((uint64_t) SLOT_UNIT, size - at);
+
+                r = area_read(t->areas->hash, t->areas->hash_offset + at, t->scratch, n, why);
+                if (r >= 0 && at == 0) {
+                        verity_superblock_format(&t->params, t->tree);
+                        if (memcmp(t->tree, t->scratch, VERITY_BLOCK) != 0)
+                                return fail(why, -EBADMSG, WHY_TRUST, "root-hash",
+                                            "%s: the verity superblock is not what was written",
+                                            area_partition(t->areas->hash)->label);
+                }
+                if (r >= 0)
+                        r = verity_tree_put(tree, t->scratch, n, why);
+        }
+        return r < 0 ? r : verity_tree_finish(tree, why);
 }

@@ -27,3 +27,5 @@ int tree_writer_take(void *t, uint64_t offset, const uint8_t block[VERITY_BLOCK]
 int tree_writer_flush(TreeWriter *t);
 /* Steps 3 and 4: everything is on the disk, then the superblock is. */
 int tree_writer_finish(TreeWriter *t, Why *why);
+/* Reads superblock and tree back: they are what was to be written, and make this root. */
+int tree_writer_check(TreeWriter *t, const uint8_t root[VERITY_ROOT_SIZE], Why *why);

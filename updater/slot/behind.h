@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+/* Inside of the room: reads an image back from the medium and hashes it, on a thread of its own, while somebody else still writes
+ * what comes later. It reads through a descriptor of its own and nothing that it was not told to be as it will stay; who told
+ * that a block is finished and changes it afterwards has to look for himself. Hashes leave in the order of the blocks. Knows
+ * nothing of trees, roots and what ought to be there. */
+
+#include "image/verity.h"
+#include "slot/tree.h"
+
+#define BEHIND_BLOCKS (SLOT_UNIT / VERITY_BLOCK)
+
+typedef struct Behind Behind;
+
+/* Blocks that were read together, and their leaf hashes. */
+typedef struct BehindUnit {
+        uint64_t first;
+        uint32_t count;
+        uint8_t hashes[BEHIND_BLOCKS][VERITY_ROOT_SIZE];
+} BehindUnit;
+
+/* disk and p are borrowed. tolerant: what cannot be read becomes something that no image holds; else it ends the reading. -EAGAIN
+ * and the like: there is no thread to be had. */
+int behind_open(Disk *disk, const Partition *p, const VerityParams *params, bool tolerant, Behind **ret,
+                Why *why);
+Behind *behind_free(Behind *b);
+
+/* The first so many blocks are as they will stay, and area_sync() has seen them. Never less than before. */
+void behind_allow(Behind *b, uint64_t blocks);
+/* The next unit: 1 in *ret, 0 it is not there yet. wait: until it is, which it must have been allowed to be. Negative: the
+ * reading has ended. */
+int behind_take(Behind *b, bool wait, BehindUnit *ret, Why *why);
