@@ -104,7 +104,7 @@ class Server:
         w = self.work
         (w / "nginx.conf").write_text(
             f"daemon off; user root; pid {w}/pid; error_log {w}/error.log; events {{}}\n"
-            f"http {{ log_format b '$body_bytes_sent $status $request'; access_log {w}/access.log b; sendfile on; keepalive_requests 100000;\n"
+            f"http {{ log_format b '$body_bytes_sent $status $request $http_range'; access_log {w}/access.log b; sendfile on; keepalive_requests 100000;\n"
             f" client_body_temp_path {w}/t1; proxy_temp_path {w}/t2; fastcgi_temp_path {w}/t3; uwsgi_temp_path {w}/t4; scgi_temp_path {w}/t5;\n"
             f" server {{ listen 127.0.0.1:{self.port}; root {root}; }} }}\n")
         (w / "access.log").write_text("")

@@ -77,8 +77,8 @@ def verity_image(name, fs="ext4", content=None):
 
 
 def cosi(name, fs="ext4", content=None, serial=None, stamp=""):
-    """The release: X.cosi and X.release.json in www/gybe."""
-    out = WWW / f"gybe{stamp}" / f"{name}-{fs}.cosi"
+    """The release: X.cosi and X.release.json in www/gybe-LEVEL."""
+    out = WWW / f"gybe-{GYBE_LEVEL}{stamp}" / f"{name}-{fs}.cosi"
     img = verity_image(name, fs, content)
 
     def make(new):

@@ -11,7 +11,7 @@
 #define METADATA "metadata.json"
 #define BUFFER   (128u * 1024u)
 #define HEADER_RUN                                                                                           \
-        4096u /* asked for where a header is: an extended header and its member's block come along */
+        1024u /* asked for where a header is: one that is alone, with the beginning of what follows it */
 
 struct Container {
         Origin origin;

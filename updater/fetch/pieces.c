@@ -25,7 +25,7 @@ struct Pieces {
         bool has_index;
         IndexHead head;
         uint64_t index_at;
-        Bytes frames; /* the index's list of their sizes */
+        Bytes frames; /* the index's list of their sizes; empty: nobody has needed it yet */
 
         char path[COSI_PATH_MAX]; /* of the image that the table is of; "": none was read */
         uint64_t image_at;
@@ -91,7 +91,7 @@ static int read_part(Pieces *p, uint64_t at, uint64_t until, size_t size, Bytes 
 
 int pieces_index(Pieces *p, IndexHead *ret, uint64_t *ret_size, Bytes *ret_groups, Why *why)
 {
-        _cleanup_(bytes_done) Bytes groups = BYTES_NULL, frames = BYTES_NULL;
+        _cleanup_(bytes_done) Bytes groups = BYTES_NULL;
         uint8_t data[INDEX_HEAD_SIZE];
         uint64_t at = 0, size = 0;
         IndexHead head;
@@ -110,11 +110,8 @@ int pieces_index(Pieces *p, IndexHead *ret, uint64_t *ret_size, Bytes *ret_group
                 return r;
         if (index_groups_size(&head) + index_frames_size(&head) > TABLE_MAX)
                 return bad(p, why, "index", "its block index is larger than one that is read");
-        r = read_part(p, at + index_groups_at(&head), at + index_leaves_at(&head), index_groups_size(&head),
+        r = read_part(p, at + index_groups_at(&head), at + index_frames_at(&head), index_groups_size(&head),
                       &groups, why);
-        if (r >= 0)
-                r = read_part(p, at + index_frames_at(&head), at + index_leaves_at(&head),
-                              index_frames_size(&head), &frames, why);
         if (r >= 0)
                 r = index_groups_check(groups.data, groups.size, head.n_groups, head.n_blocks, why);
         if (r < 0)
@@ -124,7 +121,7 @@ int pieces_index(Pieces *p, IndexHead *ret, uint64_t *ret_size, Bytes *ret_group
         p->has_index = true;
         *ret_size = size;
         bytes_move(ret_groups, &groups);
-        bytes_move(&p->frames, &frames);
+        bytes_done(&p->frames);
         return 1;
 }
 
@@ -174,11 +171,28 @@ static bool index_has_frames(const Pieces *p, const CosiImage *image)
                image->uncompressed_size == (uint64_t) p->head.n_blocks * BLOCK;
 }
 
+/* Read when it is needed first: who makes all blocks out of what is here does without. */
+static int read_frames(Pieces *p, Why *why)
+{
+        _cleanup_(bytes_done) Bytes frames = BYTES_NULL;
+        int r;
+
+        if (p->frames.size > 0)
+                return 0;
+        r = read_part(p, p->index_at + index_frames_at(&p->head), p->index_at + index_leaves_at(&p->head),
+                      index_frames_size(&p->head), &frames, why);
+        if (r >= 0)
+                bytes_move(&p->frames, &frames);
+        return r;
+}
+
 static int table_from_index(Pieces *p, const CosiImage *image, Why *why)
 {
         uint64_t left = image->uncompressed_size;
-        int r = 0;
+        int r = read_frames(p, why);
 
+        if (r < 0)
+                return r;
         for (uint32_t i = 0; r >= 0 && i < p->head.n_frames; i++) {
                 uint32_t raw = (uint32_t) MIN(left, (uint64_t) p->head.frame_size);
 
