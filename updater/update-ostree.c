@@ -6,6 +6,7 @@
 
 #include "stage.h"
 #include "base/fd.h"
+#include "slot/assemble.h"
 #include "slot/objects.h"
 #include "source/ostree.h"
 
@@ -17,6 +18,7 @@ struct StageRebuilt {
         SlotObjects *objects; /* NULL: nobody has asked yet */
         bool scanned, failed;
         uint64_t read;
+        SlotSource running; /* open from the first block on that is asked for */
         FetchRebuilt made;
         BlockSource source;
 };
@@ -27,6 +29,7 @@ StageRebuilt *stage_rebuilt_free(StageRebuilt *b)
                 return NULL;
         slot_objects_free(b->objects);
         fetch_rebuilt_done(&b->made);
+        slot_source_done(&b->running);
         close_fdp(&b->usr_fd);
         free(b);
         return NULL;
@@ -71,6 +74,45 @@ static int list_objects(void *ctx, const uint8_t **ret, size_t *ret_n, Why *why)
         return 0;
 }
 
+static int copy_range(const BlockSource *from, BlockRange range, uint8_t *buf, int fd, uint64_t at)
+{
+        int r = 0;
+
+        if ((uint64_t) range.first + range.count > from->n_blocks)
+                return -ENODATA;
+        for (uint32_t n; r >= 0 && range.count > 0; range.first += n, range.count -= n) {
+                Why ignored = { 0 };
+
+                n = MIN(range.count, BLOCK_SOURCE_UNIT);
+                r = from->read(from->self, range.first, n, buf, &ignored);
+                if (r >= 0)
+                        r = fd_pwrite_full(fd, buf, (size_t) n * VERITY_BLOCK, at);
+                at += (uint64_t) n * VERITY_BLOCK;
+        }
+        return r;
+}
+
+/* Of the slot that runs: what file systems keep about their files is in no file. */
+static int copy_blocks(void *ctx, const BlockRange *ranges, size_t n, int fd)
+{
+        StageRebuilt *b = ctx;
+        Update *u = b->stage->u;
+        const Partition *running = u->host.layout.slot[slot_other(b->stage->target)].data;
+        uint8_t *buf = area_buffer((size_t) BLOCK_SOURCE_UNIT * VERITY_BLOCK);
+        Why ignored = { 0 };
+        uint64_t at = 0;
+        int r = buf ? 0 : -ENOMEM;
+
+        if (r >= 0 && !b->running.area)
+                r = slot_source_open(u->host.disk, running, 0, &b->running, &ignored);
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                r = copy_range(&b->running.blocks, ranges[i], buf, fd, at);
+                at += (uint64_t) ranges[i].count * VERITY_BLOCK;
+        }
+        free(buf);
+        return r;
+}
+
 /* --- what was made --- */
 
 static int read_made(void *self, uint32_t first, uint32_t count, void *buf, Why *why _unused_)
@@ -84,7 +126,7 @@ static int read_made(void *self, uint32_t first, uint32_t count, void *buf, Why 
 
 static int rebuild(Stage *s, StageRebuilt *b, Why *why)
 {
-        const FetchObjects here = { open_object, list_objects, b };
+        const FetchObjects here = { open_object, list_objects, copy_blocks, b };
         Update *u = s->u;
         int r = fetch_rebuild(u->fetch, u->offer.release_url, u->release.usr.roothash,
                               u->host.running.roothash, u->release.usr.data_size, &here, &b->made, why);

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import http.server
 import json
+import lzma
 import os
 import shutil
 import sys
@@ -28,7 +29,6 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     """A web server with ranges, which counts, and breaks what it is told to break."""
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True      # or each answer waits 40 ms for the ACK of its head
-    disable_nagle_algorithm = True
 
     def log_message(self, *args):
         pass
@@ -295,6 +295,40 @@ def updating(t):
         assert not [n for n in t.server.asked if n.endswith((".filez", ".dirtree"))], t.server.asked
         assert count["rebuilt"] >= 4 * 4096, count           # the changed block of each of four files
         assert t.server.sent < t.cosis["3.0.3"].stat().st_size / 2, t.server.sent
+
+    @t.case
+    def _():
+        """blocks that are in no file come beside the delta; a publisher that makes none costs frames"""
+        assert all(d["blocks"] > 0 for d in t.said["3.0.3"]["deltas"]), t.said["3.0.3"]
+        sent = []
+        for tamper in (None, lambda n, d: None if n.endswith("/blocks") else d):
+            h = t.host("blocks")
+            t.server.reset(tamper)
+            expect(h, 0, "stage")
+            check_slot(h, "B", v3)
+            assert any(n.endswith("/blocks") for n in t.server.asked), t.server.asked
+            sent.append((t.server.sent, bytes_of(h)["rebuilt"], t.server.asked.count("gybe/acl-3.0.3.cosi")))
+        assert sent[0][0] < sent[1][0] and sent[0][1] > sent[1][1] and sent[0][2] < sent[1][2], sent
+
+    @t.case
+    def _():
+        """blocks that lie, are cut off, too many, no xz, far too long when unpacked: the image is the promised one"""
+        def blocks(change):
+            return lambda n, d: change(d) if n.endswith("/blocks") else d
+
+        def inside(change):
+            return blocks(lambda d: lzma.compress(change(lzma.decompress(d))))
+
+        for tamper in (blocks(lambda d: d[:len(d) // 2]), blocks(lambda d: b""), blocks(lambda d: bytes(5000)),
+                       blocks(lambda d: d + d), blocks(lambda d: d[:-8] + bytes([d[-8] ^ 1]) + d[-7:]),
+                       inside(lambda d: d[:-1] + bytes([d[-1] ^ 1])),                           # one block is another
+                       inside(lambda d: d[:16] + (1 << 26).to_bytes(4, "little") + d[20:]),     # old blocks that no slot has
+                       inside(lambda d: d[:-4096]), inside(lambda d: b"GYBEBLK2" + d[8:]), inside(lambda d: b""),
+                       blocks(lambda d: lzma.compress(bytes(300 << 20), preset=0))):
+            h = t.host("bad-blocks")
+            t.server.reset(tamper)
+            expect(h, 0, "stage")
+            check_slot(h, "B", v3)
 
     @t.case
     def _():

@@ -20,7 +20,8 @@
 #define RETRY_AFTER_MAX_SEC 60u           /* a server may ask for patience, not for a denial of updates */
 #define SLICE_MS            400           /* the job is told twice a second that we live */
 #define SKIP_MAX            (64u * 1024u) /* cheaper to read and drop than a new request */
-#define FIRST_RUN           (64u * 1024u) /* first request: marker and metadata.json of most files */
+#define FIRST_RUN           (64u * 1024u) /* first request: most files of a repository end before */
+#define FIRST_PART          (16u * 1024u) /* of a container: marker and metadata.json of most */
 #define NAME_SIZE           200u
 
 typedef struct Resource {
@@ -545,7 +546,8 @@ static void resource_freep(Resource **s)
                 resource_free(*s);
 }
 
-int download_open(Http *h, const char *url, uint64_t expect_size, Origin *ret, Why *why)
+static int open_at_start(Http *h, const char *url, uint64_t expect_size, uint64_t first, Origin *ret,
+                         Why *why)
 {
         _cleanup_(resource_freep) Resource *s = calloc(1, sizeof(*s));
         int r;
@@ -555,7 +557,7 @@ int download_open(Http *h, const char *url, uint64_t expect_size, Origin *ret, W
         r = resource_init(s, h, url, why);
         s->expect = expect_size;
         while (r >= 0) {
-                r = resource_open_at(s, 0, FIRST_RUN, why);
+                r = resource_open_at(s, 0, first, why);
                 if (r != -EAGAIN)
                         break;
                 r = resource_retry(s, false, why);
@@ -566,4 +568,14 @@ int download_open(Http *h, const char *url, uint64_t expect_size, Origin *ret, W
         (void) snprintf(ret->name, sizeof(ret->name), "%s", s->name);
         ret->self = TAKE(s);
         return 0;
+}
+
+int download_open(Http *h, const char *url, uint64_t expect_size, Origin *ret, Why *why)
+{
+        return open_at_start(h, url, expect_size, FIRST_RUN, ret, why);
+}
+
+int download_open_parts(Http *h, const char *url, uint64_t expect_size, Origin *ret, Why *why)
+{
+        return open_at_start(h, url, expect_size, FIRST_PART, ret, why);
 }

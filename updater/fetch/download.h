@@ -22,3 +22,5 @@ typedef struct DownloadAsk {
 int download_document(Http *h, const DownloadAsk *ask, Bytes *ret, Reply *ret_reply, Why *why);
 /* expect_size: UINT64_MAX, or the signed size; another one is WHY_TRUST. h is borrowed as long as the origin lives. */
 int download_open(Http *h, const char *url, uint64_t expect_size, Origin *ret, Why *why);
+/* The same for a container, of which far from everything will be read: less of it comes along unasked. */
+int download_open_parts(Http *h, const char *url, uint64_t expect_size, Origin *ret, Why *why);

@@ -165,8 +165,14 @@ typedef struct FetchObjects {
         int (*open)(void *ctx, const uint8_t id[32]);
         /* The names of all objects, 32 bytes each; borrowed. */
         int (*list)(void *ctx, const uint8_t **ret, size_t *ret_n, Why *why);
+        /* Writes these blocks of the image that runs into fd, one behind another. Negative: they cannot be had. */
+        int (*blocks)(void *ctx, const BlockRange *ranges, size_t n, int fd);
         void *ctx;
 } FetchObjects;
+
+/* Of old blocks that are asked for at once: 4 MiB. */
+#define FETCH_OLD_BLOCKS_MAX 1024u
+#define FETCH_OLD_RANGES_MAX 256u
 
 typedef struct FetchRebuilt {
         int fd; /* an unlinked file of whole blocks: contents one behind another, each padded with zeroes */

@@ -81,13 +81,31 @@ static int read_front(Origin *origin, Bytes *ret, Why *why)
                            why);
 }
 
+int filez_unpack(Origin *origin, const uint8_t id[OSTREE_ID], Rebuilt *rebuilt, Why *why)
+{
+        _cleanup_(bytes_done) Bytes front = BYTES_NULL;
+        OstreeFilez z = { 0 };
+        int r = read_front(origin, &front, why);
+
+        if (r >= 0 && ostree_filez_parse(front.data, front.size, &z) < 0)
+                r = broken(why);
+        if (r >= 0 && S_ISREG(z.mode)) {
+                r = rebuilt_begin(rebuilt, id, &z.header, z.size, why);
+                if (r >= 0)
+                        r = inflate_rest(origin, front.size, rebuilt, why);
+                if (r >= 0)
+                        r = rebuilt_end(rebuilt, why);
+                rebuilt_drop(rebuilt);
+        }
+        bytes_done(&z.header);
+        return r < 0 ? r : 0;
+}
+
 int filez_fetch(Http *h, const OstreeUrl *url, const uint8_t id[OSTREE_ID], Rebuilt *rebuilt, Why *why)
 {
         _cleanup_(origin_done) Origin origin = ORIGIN_NULL;
-        _cleanup_(bytes_done) Bytes front = BYTES_NULL;
         _cleanup_(free_charp) char *file = NULL;
         char path[OSTREE_PATH_SIZE];
-        OstreeFilez z = { 0 };
         Why missing = { 0 };
         int r;
 
@@ -102,17 +120,5 @@ int filez_fetch(Http *h, const OstreeUrl *url, const uint8_t id[OSTREE_ID], Rebu
                 *why = missing;
                 return r;
         }
-        r = read_front(&origin, &front, why);
-        if (r >= 0 && ostree_filez_parse(front.data, front.size, &z) < 0)
-                r = broken(why);
-        if (r >= 0 && S_ISREG(z.mode)) {
-                r = rebuilt_begin(rebuilt, id, &z.header, z.size, why);
-                if (r >= 0)
-                        r = inflate_rest(&origin, front.size, rebuilt, why);
-                if (r >= 0)
-                        r = rebuilt_end(rebuilt, why);
-                rebuilt_drop(rebuilt);
-        }
-        bytes_done(&z.header);
-        return r < 0 ? r : 0;
+        return filez_unpack(&origin, id, rebuilt, why);
 }

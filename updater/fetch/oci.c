@@ -511,7 +511,7 @@ int oci_open_cosi(Oci *o, const char *url, uint64_t expect_size, Origin *ret, Wh
                             "%s: has %" PRIu64 " bytes, the signed release says %" PRIu64, o->name, d.size,
                             expect_size);
         blob = str_printf("%sblobs/%s", o->base, d.digest);
-        r = blob ? download_open(o->http, blob, expect_size, &origin, why) : no_memory(why);
+        r = blob ? download_open_parts(o->http, blob, expect_size, &origin, why) : no_memory(why);
         if (r < 0)
                 return r;
         if (d.size != UINT64_MAX && origin.size != d.size)

@@ -9,6 +9,7 @@
 #include "fetch/download.h"
 #include "fetch/filez.h"
 #include "fetch/ostree-delta.h"
+#include "image/blockpatch.h"
 #include "fetch/xz.h"
 #include "base/fd.h"
 #include "base/str.h"
@@ -32,8 +33,10 @@ struct OstreePull {
         int part_fd;
         /* the delta */
         Delta delta;
-        size_t part;
+        size_t part, loose; /* the next ones */
         DeltaRun *run;
+        bool has_blocks; /* they were asked for */
+        PatchRun *blocks;
         void *map;
         size_t map_size;
         /* plain objects */
@@ -288,9 +291,20 @@ static int unpack_part(OstreePull *p, Origin *origin, const DeltaPart *part, Unp
 static void close_part(OstreePull *p)
 {
         p->run = delta_run_free(p->run);
+        p->blocks = patch_run_free(p->blocks);
         if (p->map)
                 (void) munmap(p->map, p->map_size);
         p->map = NULL;
+}
+
+static int map_part(OstreePull *p, uint64_t size, const char *what, Why *why)
+{
+        p->map_size = (size_t) size;
+        p->map = size ? mmap(NULL, p->map_size, PROT_READ, MAP_SHARED, p->part_fd, 0) : MAP_FAILED;
+        if (p->map != MAP_FAILED)
+                return 0;
+        p->map = NULL;
+        return fail_errno(why, size ? -errno : -EBADMSG, WHY_NETWORK, "%s", what);
 }
 
 static int open_part(OstreePull *p, Why *why)
@@ -317,18 +331,76 @@ static int open_part(OstreePull *p, Why *why)
                 r = unpack_part(p, &origin, part, &u, why);
         if (r < 0)
                 return r;
-        p->map_size = (size_t) u.at;
-        p->map = u.at ? mmap(NULL, p->map_size, PROT_READ, MAP_SHARED, p->part_fd, 0) : MAP_FAILED;
-        if (p->map == MAP_FAILED) {
-                p->map = NULL;
-                return fail_errno(why, u.at ? -errno : -EBADMSG, WHY_NETWORK,
-                                  "OSTree: a part of the static delta");
+        r = map_part(p, u.at, "OSTree: a part of the static delta", why);
+        return r < 0 ? r : delta_run_new(part, p->map, p->map_size, &p->rebuilt, &p->run, why);
+}
+
+static int unpack_blocks(Origin *origin, const Rebuilt *rebuilt, Unpack *u, Why *why)
+{
+        _cleanup_(xz_freep) Xz *xz = NULL;
+        uint8_t buf[PIECE];
+        int r = xz_new("OSTree: blocks between two commits",
+                       MIN((uint64_t) BLOCKPATCH_SIZE_MAX, 2 * rebuilt->limit), unpack_sink, u, &xz, why);
+
+        for (uint64_t at = 0, n; r >= 0 && at < origin->size; at += n) {
+                n = MIN(origin->size - at, (uint64_t) PIECE);
+                r = origin_read(origin, at, origin->size, buf, (size_t) n, why);
+                if (r >= 0)
+                        r = xz_feed(xz, buf, (size_t) n, why);
         }
-        return delta_run_new(part, p->map, p->map_size, &p->rebuilt, &p->run, why);
+        return r < 0 ? r : xz_finish(xz, why);
+}
+
+/* Not every publisher makes them. */
+static int open_blocks(OstreePull *p, Why *why)
+{
+        _cleanup_(origin_done) Origin origin = ORIGIN_NULL;
+        _cleanup_(free_charp) char *file = NULL;
+        char path[OSTREE_DELTA_PATH_SIZE];
+        Unpack u = { p->part_fd, 0, &p->rebuilt };
+        Why missing = { 0 };
+        int r;
+
+        ostree_delta_path(p->from, p->to, BLOCKPATCH_FILE, path);
+        r = ostree_url_file(&p->url, path, &file);
+        if (r < 0)
+                return fail_errno(why, r, WHY_HOST, "OSTree");
+        r = download_open(p->http, file, UINT64_MAX, &origin, &missing);
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0) {
+                *why = missing;
+                return r;
+        }
+        if (origin.size > BLOCKPATCH_PACKED_MAX)
+                return fail(why, -EFBIG, WHY_NETWORK, "bad-blocks", "OSTree: %s: too large", path);
+        r = unpack_blocks(&origin, &p->rebuilt, &u, why);
+        if (r < 0)
+                return r;
+        r = map_part(p, u.at, "OSTree: blocks between two commits", why);
+        return r < 0 ? r : patch_run_new(p->map, p->map_size, &p->rebuilt, &p->blocks, why);
+}
+
+/* 1 old blocks are needed, 0 there is nothing more to do */
+static int next_of_blocks(OstreePull *p, OstreeNeed *ret, Why *why)
+{
+        int r = 0;
+
+        if (!p->has_blocks) {
+                p->has_blocks = true;
+                r = open_blocks(p, why);
+        }
+        if (r >= 0 && p->blocks)
+                r = patch_run(p->blocks, &ret->ranges, &ret->n_ranges, why);
+        if (r > 0)
+                ret->want = OSTREE_WANT_BLOCKS;
+        else
+                close_part(p);
+        return r;
 }
 
 /* The parts, then what was left out of them, then the blocks that are in no file. */
-static int next_of_delta(OstreePull *p, OstreeWant *ret_want, const uint8_t **ret_id, Why *why)
+static int next_of_delta(OstreePull *p, OstreeNeed *ret, Why *why)
 {
         DeltaWant want;
         int r = 0;
@@ -337,19 +409,19 @@ static int next_of_delta(OstreePull *p, OstreeWant *ret_want, const uint8_t **re
                 if (!p->run)
                         r = open_part(p, why);
                 if (r >= 0)
-                        r = delta_run(p->run, &want, ret_id, why);
+                        r = delta_run(p->run, &want, &ret->id, why);
                 if (r < 0)
                         return r;
                 if (want == DELTA_WANT_SOURCE) {
-                        *ret_want = OSTREE_WANT_OBJECT;
+                        ret->want = OSTREE_WANT_OBJECT;
                         return 0;
                 }
                 close_part(p);
                 p->part++;
         }
-        for (size_t i = 0; r >= 0 && i < p->delta.n_loose; i++)
-                r = filez_fetch(p->http, &p->url, p->delta.loose[i], &p->rebuilt, why);
-        return r;
+        for (; r >= 0 && p->loose < p->delta.n_loose; p->loose++)
+                r = filez_fetch(p->http, &p->url, p->delta.loose[p->loose], &p->rebuilt, why);
+        return r < 0 ? r : next_of_blocks(p, ret, why);
 }
 
 /* --- plain objects --- */
@@ -444,11 +516,11 @@ static int fetch_objects(OstreePull *p, Why *why)
         return r;
 }
 
-static int next_of_objects(OstreePull *p, OstreeWant *ret_want, Why *why)
+static int next_of_objects(OstreePull *p, OstreeNeed *ret, Why *why)
 {
         if (!p->has_list) {
                 p->has_list = true;
-                *ret_want = OSTREE_WANT_LIST;
+                ret->want = OSTREE_WANT_LIST;
                 return 0;
         }
         if (p->n_have > 0)
@@ -514,15 +586,15 @@ int ostree_pull_new(Http *h, const OstreeUrl *url, OstreePullOptions *o, OstreeP
         return 0;
 }
 
-int ostree_pull_next(OstreePull *p, OstreeWant *ret_want, const uint8_t **ret_id, Why *why)
+int ostree_pull_next(OstreePull *p, OstreeNeed *ret, Why *why)
 {
         int r = 0;
 
-        *ret_want = OSTREE_WANT_NOTHING;
+        *ret = (OstreeNeed){ .want = OSTREE_WANT_NOTHING };
         if (p->ended || !p->has_to)
                 return 0;
-        r = p->has_delta ? next_of_delta(p, ret_want, ret_id, why) : next_of_objects(p, ret_want, why);
-        p->ended = r < 0 || *ret_want == OSTREE_WANT_NOTHING;
+        r = p->has_delta ? next_of_delta(p, ret, why) : next_of_objects(p, ret, why);
+        p->ended = r < 0 || ret->want == OSTREE_WANT_NOTHING;
         if (p->ended)
                 close_part(p);
         return r;
@@ -532,6 +604,8 @@ void ostree_pull_give(OstreePull *p, int fd)
 {
         if (p->run)
                 delta_run_give(p->run, fd);
+        else if (p->blocks)
+                patch_run_give(p->blocks, fd);
         else
                 close_fdp(&fd);
 }

@@ -6,6 +6,7 @@
  * blocks are looked up by their hashes, and the root hash judges what comes of them. */
 
 #include "fetch/http.h"
+#include "fetch/ostree-patch.h"
 #include "fetch/rebuilt.h"
 #include "source/ostree.h"
 
@@ -27,15 +28,23 @@ typedef enum OstreeWant {
         OSTREE_WANT_NOTHING, /* it is done */
         OSTREE_WANT_OBJECT,  /* the old object of this name, as a descriptor: ostree_pull_give() */
         OSTREE_WANT_LIST,    /* the names of everything that is here: ostree_pull_list() */
+        OSTREE_WANT_BLOCKS,  /* blocks of the image that runs, one behind another: ostree_pull_give() */
         _OSTREE_WANT_MAX,
 } OstreeWant;
+
+typedef struct OstreeNeed {
+        OstreeWant want;
+        const uint8_t *id; /* of the object */
+        const BlockRange *ranges;
+        size_t n_ranges;
+} OstreeNeed;
 
 int ostree_pull_new(Http *h, const OstreeUrl *url, OstreePullOptions *options, OstreePull **ret, Why *why);
 OstreePull *ostree_pull_free(OstreePull *pull);
 void ostree_pull_freep(OstreePull **pull);
 
-/* Until it wants something. *ret_id is the name of the object. */
-int ostree_pull_next(OstreePull *pull, OstreeWant *ret_want, const uint8_t **ret_id, Why *why);
+/* Until it wants something; what it names is borrowed until the next call. */
+int ostree_pull_next(OstreePull *pull, OstreeNeed *ret, Why *why);
 /* takes fd; -1: not here */
 void ostree_pull_give(OstreePull *pull, int fd);
 /* More names, each OSTREE_ID bytes, in any order. */

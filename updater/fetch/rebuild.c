@@ -14,7 +14,14 @@
 #define LIST_PIECE (WIRE_RECORD_MAX / ID / 2) /* names a record */
 
 /* What the child wants next; the numbers are those of OstreeWant in ostree.h, where the child's half is. */
-enum { WANT_NOTHING, WANT_OBJECT, WANT_LIST };
+enum { WANT_NOTHING, WANT_OBJECT, WANT_LIST, WANT_BLOCKS };
+
+typedef struct Want {
+        uint32_t what;
+        uint8_t id[ID];
+        BlockRange ranges[FETCH_OLD_RANGES_MAX];
+        size_t n_ranges;
+} Want;
 
 void fetch_rebuilt_done(FetchRebuilt *r)
 {
@@ -66,8 +73,30 @@ static int send_list(Fetch *f, const FetchObjects *here, Why *why)
         return r;
 }
 
+/* What the child names is looked at before anybody acts on it: as many as there may be, and in sum. */
+static int get_ranges(WireUnpack *in, Want *ret)
+{
+        uint32_t n = wire_get_u32(in);
+        uint64_t sum = 0;
+
+        if (n == 0 || n > FETCH_OLD_RANGES_MAX)
+                return -EPROTO;
+        for (uint32_t i = 0; i < n; i++) {
+                BlockRange range = { .first = wire_get_u32(in) };
+
+                range.count = wire_get_u32(in);
+                sum += range.count;
+                if (in->failed || range.count == 0 || sum > FETCH_OLD_BLOCKS_MAX ||
+                    (uint64_t) range.first + range.count > INDEX_BLOCKS_MAX)
+                        return -EPROTO;
+                ret->ranges[i] = range;
+        }
+        ret->n_ranges = n;
+        return 0;
+}
+
 /* One step: *fd is the answer to what was wanted before (-1: nothing, or not here). */
-static int next(Fetch *f, int *fd, uint32_t *ret_want, uint8_t ret_id[ID], Why *why)
+static int next(Fetch *f, int *fd, Want *ret, Why *why)
 {
         _cleanup_(wire_pack_done) WirePack p = WIRE_PACK_NULL;
         _cleanup_(bytes_done) Bytes id = BYTES_NULL;
@@ -80,29 +109,41 @@ static int next(Fetch *f, int *fd, uint32_t *ret_want, uint8_t ret_id[ID], Why *
         *fd = -1;
         if (r < 0)
                 return r;
-        *ret_want = wire_get_u32(&done);
+        ret->what = wire_get_u32(&done);
         wire_get_bytes(&done, ID, &id);
-        if (*ret_want > WANT_LIST || (*ret_want == WANT_OBJECT) != (id.size == ID))
+        if (ret->what > WANT_BLOCKS || (ret->what == WANT_OBJECT) != (id.size == ID) ||
+            (ret->what == WANT_BLOCKS && get_ranges(&done, ret) < 0))
                 return client_misbehaved(f, why, "wants something that there is not");
         if (id.size == ID)
-                memcpy(ret_id, id.data, ID);
+                memcpy(ret->id, id.data, ID);
         return client_expect_end(f, &done, why);
+}
+
+/* -1: they cannot be had, and what would be made of them is fetched instead. */
+static int copy_blocks(Fetch *f, const FetchObjects *here, const Want *want)
+{
+        _cleanup_(close_fdp) int fd = client_scratch(f->env, NULL);
+
+        if (fd < 0 || !here->blocks || here->blocks(here->ctx, want->ranges, want->n_ranges, fd) < 0)
+                return -1;
+        return take_fd(&fd);
 }
 
 static int work_off(Fetch *f, const FetchObjects *here, Why *why)
 {
         _cleanup_(close_fdp) int fd = -1;
-        uint32_t want = WANT_NOTHING;
-        uint8_t id[ID];
+        Want want = { 0 };
         int r = 0;
 
         do {
-                r = next(f, &fd, &want, id, why);
-                if (r >= 0 && want == WANT_OBJECT)
-                        fd = here->open(here->ctx, id);
-                else if (r >= 0 && want == WANT_LIST)
+                r = next(f, &fd, &want, why);
+                if (r >= 0 && want.what == WANT_OBJECT)
+                        fd = here->open(here->ctx, want.id);
+                else if (r >= 0 && want.what == WANT_LIST)
                         r = send_list(f, here, why);
-        } while (r >= 0 && want != WANT_NOTHING);
+                else if (r >= 0 && want.what == WANT_BLOCKS)
+                        fd = copy_blocks(f, here, &want);
+        } while (r >= 0 && want.what != WANT_NOTHING);
         return r;
 }
 

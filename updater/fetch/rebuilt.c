@@ -16,15 +16,19 @@ void rebuilt_done(Rebuilt *b)
         *b = REBUILT_NULL;
 }
 
+static int too_large(const Rebuilt *b, Why *why)
+{
+        return fail(why, -EFBIG, WHY_NETWORK, "rebuilt-too-large",
+                    "OSTree: more than the %" PRIu64 " bytes that an image of this size can need", b->limit);
+}
+
 int rebuilt_begin(Rebuilt *b, const uint8_t id[OSTREE_ID], const Bytes *header, uint64_t size, Why *why)
 {
         int r;
 
         rebuilt_drop(b);
         if (size > b->limit || b->at > b->limit - size || b->work > WORK_FACTOR * b->limit)
-                return fail(why, -EFBIG, WHY_NETWORK, "rebuilt-too-large",
-                            "OSTree: more than the %" PRIu64 " bytes that an image of this size can need",
-                            b->limit);
+                return too_large(b, why);
         r = b->digest ? 0 : digest_new(256, &b->digest);
         if (r >= 0)
                 r = digest_update(b->digest, header->data, header->size);
@@ -104,4 +108,20 @@ int rebuilt_end(Rebuilt *b, Why *why)
                 return fail_errno(why, r, WHY_HOST, "OSTree: scratch file");
         b->n_good++;
         return 1;
+}
+
+int rebuilt_add(Rebuilt *b, const void *blocks, size_t size, Why *why)
+{
+        int r;
+
+        rebuilt_drop(b);
+        if (size > b->limit || b->at > b->limit - size)
+                return too_large(b, why);
+        r = fd_pwrite_full(b->fd, blocks, size, b->at);
+        if (r >= 0)
+                r = b->alive ? b->alive(b->ctx) : 0;
+        if (r < 0)
+                return fail_errno(why, r, WHY_HOST, "OSTree: scratch file");
+        b->at += size;
+        return 0;
 }

@@ -36,3 +36,5 @@ int rebuilt_write(Rebuilt *b, const void *data, size_t size, Why *why);
 int rebuilt_end(Rebuilt *b, Why *why);
 /* The object under way is left out. */
 void rebuilt_drop(Rebuilt *b);
+/* Whole blocks that are no object. -EFBIG where a limit is reached. */
+int rebuilt_add(Rebuilt *b, const void *blocks, size_t size, Why *why);

@@ -408,7 +408,7 @@ static int open_origin(Server *s, Location *l, uint64_t expect_size, Origin *ret
         if (l->fd < 0 && url_is_oci(l->name))
                 return oci_open_cosi(s->oci, l->name, expect_size, ret, why);
         if (l->fd < 0)
-                return download_open(s->http, l->name, expect_size, ret, why);
+                return download_open_parts(s->http, l->name, expect_size, ret, why);
         r = origin_open_file(l->fd, l->name, &w, ret, why);
         if (r < 0)
                 return r;
@@ -682,19 +682,25 @@ static int on_rebuild_list(Server *s, Request *q, Why *why)
 
 static int on_rebuild_next(Server *s, Request *q, Why *why)
 {
-        OstreeWant want = OSTREE_WANT_NOTHING;
-        const uint8_t *id = NULL;
+        OstreeNeed need = { 0 };
         int r;
 
         if (!s->pull || !wire_get_end(&q->in))
                 return malformed(why);
         ostree_pull_give(s->pull, wire_record_take_fd(q->record, 0));
-        r = ostree_pull_next(s->pull, &want, &id, why);
+        r = ostree_pull_next(s->pull, &need, why);
         if (r >= 0) {
-                wire_put_u32(q->done, (uint32_t) want);
-                wire_put_bytes(q->done, id, want == OSTREE_WANT_OBJECT ? OSTREE_ID : 0);
+                wire_put_u32(q->done, (uint32_t) need.want);
+                wire_put_bytes(q->done, need.id, need.want == OSTREE_WANT_OBJECT ? OSTREE_ID : 0);
         }
-        if (r < 0 || want == OSTREE_WANT_NOTHING)
+        if (r >= 0 && need.want == OSTREE_WANT_BLOCKS) {
+                wire_put_u32(q->done, (uint32_t) need.n_ranges);
+                for (size_t i = 0; i < need.n_ranges; i++) {
+                        wire_put_u32(q->done, need.ranges[i].first);
+                        wire_put_u32(q->done, need.ranges[i].count);
+                }
+        }
+        if (r < 0 || need.want == OSTREE_WANT_NOTHING)
                 s->pull = ostree_pull_free(s->pull);
         return r;
 }

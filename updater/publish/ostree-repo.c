@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/run.h"
 #include "base/str.h"
+#include "image/blockpatch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -252,7 +253,7 @@ static uint64_t folder_size(int fd)
         if (dir_list(fd, ".", &names) < 0)
                 return 0;
         for (char **n = names; n && *n; n++)
-                if (fstatat(fd, *n, &st, AT_SYMLINK_NOFOLLOW) == 0)
+                if (!streq(*n, BLOCKPATCH_FILE) && fstatat(fd, *n, &st, AT_SYMLINK_NOFOLLOW) == 0)
                         sum += (uint64_t) st.st_size;
         return sum;
 }

@@ -46,19 +46,22 @@ static int raw_zero(void *ctx, uint64_t size, Why *why _unused_)
         return 0;
 }
 
+int ostree_tree_raw(CosiView *view, int fd, Why *why)
+{
+        Raw raw = { fd, 0 };
+        const FetchSink sink = { raw_data, raw_zero, &raw };
+        int r = fetch_member(view->fetch, &view->cosi.usr->image, COSI_WINDOW_LIMIT, WHY_IMAGE, &sink, why);
+
+        if (r >= 0 && ftruncate(fd, (off_t) raw.at) < 0)
+                r = fail_errno(why, -errno, WHY_HOST, "/usr image");
+        return r;
+}
+
 static int write_raw(CosiView *view, const char *path, Why *why)
 {
         _cleanup_(close_fdp) int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        Raw raw = { fd, 0 };
-        const FetchSink sink = { raw_data, raw_zero, &raw };
-        int r;
 
-        if (fd < 0)
-                return fail_errno(why, -errno, WHY_HOST, "%s", path);
-        r = fetch_member(view->fetch, &view->cosi.usr->image, COSI_WINDOW_LIMIT, WHY_IMAGE, &sink, why);
-        if (r >= 0 && ftruncate(fd, (off_t) raw.at) < 0)
-                r = fail_errno(why, -errno, WHY_HOST, "%s", path);
-        return r;
+        return fd < 0 ? fail_errno(why, -errno, WHY_HOST, "%s", path) : ostree_tree_raw(view, fd, why);
 }
 
 /* debugfs takes a command line of its own: the paths are ours and hold no blanks or quotes. */

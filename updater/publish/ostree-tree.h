@@ -12,5 +12,7 @@ typedef struct OstreeTree {
 } OstreeTree;
 
 void ostree_tree_done(OstreeTree *t);
+/* The /usr image itself, unpacked into an empty file. */
+int ostree_tree_raw(CosiView *view, int fd, Why *why);
 /* parent: where there is room for the image and its files. */
 int ostree_tree_unpack(CosiView *view, const char *parent, OstreeTree *ret, Why *why);

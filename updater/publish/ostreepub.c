@@ -6,6 +6,7 @@
 #include "publish/ostreepub.h"
 #include "publish/filecopy.h"
 #include "publish/keys.h"
+#include "publish/ostree-blocks.h"
 #include "publish/ostree-repo.h"
 #include "publish/ostree-tree.h"
 #include "publish/siblings.h"
@@ -324,9 +325,49 @@ static int copy_beside(OstreePub *p, const char *path, Why *why)
         return r < 0 ? fail_errno(why, r, WHY_HOST, "%s/" COSI_FOLDER "/%s", p->o->repo, name) : 0;
 }
 
+/* Where the COSI of an older commit would be; its release file says the name. NULL: nobody knows. */
+static char *cosi_of(const OstreeCommit *c)
+{
+        _cleanup_(envelope_done) Envelope e = { 0 };
+        _cleanup_(release_done) Release release = { 0 };
+
+        if (c->release.size == 0 ||
+            envelope_parse(c->release.data, c->release.size, "commit", &e, NULL) < 0 ||
+            release_parse(e.payload.data, e.payload.size, "commit", &release, NULL) < 0 ||
+            strchr(release.cosi.name, '/'))
+                return NULL;
+        return str_printf(COSI_FOLDER "/%s", release.cosi.name);
+}
+
+static int make_delta(OstreePub *p, OstreeBlocks *blocks, const uint8_t from[OSTREE_ID],
+                      const OstreeCommit *c, Json *list, Why *why)
+{
+        _cleanup_(free_charp) char *cosi = cosi_of(c);
+        uint64_t size = 0, beside = 0;
+        Json *one;
+        int made, r;
+
+        r = made = ostree_repo_delta(&p->repo, from, blocks->to, &size, why);
+        if (r >= 0 && cosi)
+                r = ostree_blocks_make(blocks, from, cosi, &beside, why);
+        if (r < 0)
+                return r;
+        one = json_new_object();
+        json_set_str(one, "from", c->version);
+        json_set_u64(one, "size", size);
+        if (beside > 0)
+                json_set_u64(one, "blocks", beside);
+        json_set_bool(one, "made", made > 0);
+        json_add(list, one);
+        return 0;
+}
+
 /* From the releases before, as far as the history and --deltas go. */
 static int make_deltas(OstreePub *p, OstreeItem *item, Why *why)
 {
+        _cleanup_(ostree_blocks_done) OstreeBlocks blocks = {
+                .repo = &p->repo, .env = p->env, .meter = p->meter, .view = &item->view, .image = -1
+        };
         Json *list = json_new_array();
         uint8_t from[OSTREE_ID];
         bool more = item->has_parent;
@@ -334,24 +375,18 @@ static int make_deltas(OstreePub *p, OstreeItem *item, Why *why)
 
         json_set(item->said, "deltas", list);
         memcpy(from, item->parent, OSTREE_ID);
+        memcpy(blocks.to, item->id, OSTREE_ID);
         for (uint64_t i = 0; more && i < p->o->deltas; i++) {
                 _cleanup_(ostree_commit_done) OstreeCommit c = { 0 };
                 _cleanup_(bytes_done) Bytes data = BYTES_NULL;
-                uint64_t size = 0;
-                Json *one;
 
                 /* history may have been pruned */
                 r = ostree_repo_read(&p->repo, from, "commit", &data, why);
                 if (r <= 0 || ostree_commit_parse(data.data, data.size, &c) < 0)
                         return r;
-                r = ostree_repo_delta(&p->repo, from, item->id, &size, why);
+                r = make_delta(p, &blocks, from, &c, list, why);
                 if (r < 0)
                         return r;
-                one = json_new_object();
-                json_set_str(one, "from", c.version);
-                json_set_u64(one, "size", size);
-                json_set_bool(one, "made", r > 0);
-                json_add(list, one);
                 more = c.has_parent;
                 memcpy(from, c.parent, OSTREE_ID);
         }

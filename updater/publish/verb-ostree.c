@@ -32,7 +32,12 @@ static char *ostree_text(const Json *result)
 
                         (void) json_get_u64(delta, "size", &size);
                         format_size(size, text);
-                        str_addf(&s, "  delta from %s: %s\n", json_get_str(delta, "from") ?: "", text);
+                        str_addf(&s, "  delta from %s: %s", json_get_str(delta, "from") ?: "", text);
+                        if (json_get_u64(delta, "blocks", &size) > 0) {
+                                format_size(size, text);
+                                str_addf(&s, ", and %s of blocks that are in no file", text);
+                        }
+                        str_add(&s, "\n");
                 }
         }
         return str_take(&s);
