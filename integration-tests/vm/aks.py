@@ -122,6 +122,10 @@ def confined(lab):
         expect(f"{hidden} is there", lab.run(f"test -e /proc/{pid}/root{hidden}", check=False)[0], 1)
     expect("memory of its own", lab.run("stat -c '%U %a' /var/lib/gybe-node /var/lib/gybe-node/state.json")[1].split(),
            ["gybe-node", "700", "gybe-node", "600"])
+    call = "runuser -u gybe-node -- busctl call org.gybe.Update1 /org/gybe/Update1 org.gybe.Update1.Manager "
+    for more in ("Pin s 1.0.0", "Unhold", "Check 'a{sv}' 0", "Update 'a{sv}' 0", "Stage 'a{sv}' 1 override b true"):
+        code, said = lab.run(call + more, check=False)
+        expect(f"its user may {more}: {said}", code != 0 and "denied" in said, True)
 
 
 def by_the_node(lab, event, version):
@@ -132,7 +136,7 @@ def by_the_node(lab, event, version):
 
 def healthy(lab):
     expect("failed units", lab.run("systemctl --failed --no-legend --plain")[1].strip(), "")
-    expect("gybe-node", lab.run("systemctl show -P ActiveState -P NRestarts gybe-node.service")[1].split(), ["active", "0"])
+    expect("gybe-node", lab.run("systemctl is-active gybe-node.service; systemctl show -P NRestarts gybe-node.service")[1].split(), ["active", "0"])
     expect("refused by the sandbox", lab.run("journalctl -b -u gybe-node.service -o cat -g 'denied|not permitted' --no-pager", check=False)[1].strip()
            .replace("-- No entries --", ""), "")
 
