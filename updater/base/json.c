@@ -15,6 +15,7 @@ typedef struct Scan {
         char *out; /* where comments are blanked, or NULL when there are none to expect */
         bool fractions;
         bool comma; /* the last token was one */
+        unsigned depth, max_depth;
         uint64_t names;
         const char *error;
 } Scan;
@@ -151,6 +152,18 @@ static bool scan_comma(Scan *s)
         return true;
 }
 
+/* json-c counts the values inside, so that an empty container may lie one deeper than a full one. */
+static bool scan_bracket(Scan *s)
+{
+        if (*s->p == '[' || *s->p == '{') {
+                if (++s->depth > s->max_depth)
+                        return scan_fail(s, "nested too deeply");
+        } else if (s->depth > 0)
+                s->depth--;
+        s->p++;
+        return true;
+}
+
 static bool scan(Scan *s)
 {
         while (s->p < s->end) {
@@ -165,7 +178,9 @@ static bool scan(Scan *s)
                         ok = scan_number(s);
                 else if (c == '/')
                         ok = scan_comment(s);
-                else if (c && strchr("[]{}, \t\r\n", c))
+                else if (c && strchr("[]{}", c))
+                        ok = scan_bracket(s);
+                else if (c && strchr(", \t\r\n", c))
                         s->p++;
                 else if (c == ':') {
                         s->names++;
@@ -202,7 +217,8 @@ int json_parse(const void *data, size_t size, unsigned flags, unsigned max_depth
         Scan s = { .p = data,
                    .start = data,
                    .end = (const char *) data + size,
-                   .fractions = flags & JSON_FRACTIONS };
+                   .fractions = flags & JSON_FRACTIONS,
+                   .max_depth = max_depth };
         Json *j;
         size_t used;
 

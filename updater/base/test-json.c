@@ -56,6 +56,10 @@ static const struct {
         { "\"open", 0, false },
         { "[[[[1]]]]", 0, true },
         { "[[[[[1]]]]]", 0, false }, /* deeper than 4, the limit of this test */
+        { "[[[[]]]]", 0, true },
+        { "[[[[[]]]]]", 0, false }, /* ... also where nothing is in it */
+        { "[[[[],[],{}]],[[[]]]]", 0, true },
+        { "[[[{\"a\":{}}]]]", 0, false },
         { "{\"a\":1 /* b */}", 0, false },
         { "{\"a\":1 /* \"b\" : 2 */, // c\n \"d\":2}", JSON_COMMENTS, true },
         { "{\"a\":\"/* no comment */\"}", 0, true },

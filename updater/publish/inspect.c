@@ -222,8 +222,8 @@ static int inspect_cosi(CosiView *v, const char *what, Json *doc, Why *why)
         int r = cosi_view_open(v, what, UINT64_MAX, WHY_IMAGE, why);
 
         if (r >= 0)
-                r = json_parse(v->file.metadata.data, v->file.metadata.size, 0, COSI_DEPTH_MAX, what,
-                               WHY_IMAGE, &metadata, why);
+                r = json_parse(v->file.metadata.data, v->file.metadata.size, JSON_FRACTIONS, COSI_DEPTH_MAX,
+                               what, WHY_IMAGE, &metadata, why);
         if (r < 0)
                 return r;
         json_set_str(doc, "kind", "cosi");
