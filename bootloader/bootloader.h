@@ -77,6 +77,9 @@ typedef struct BootImageFile {
         const char *roothash; /* embedded in a kernel, "" or NULL none */
 } BootImageFile;
 
+/* Does the command line send the initrd to a signature of the root hash? */
+bool boot_names_signature(const char *cmdline);
+
 /* --- the way back --- */
 
 /* What has to hold so that a trial that fails ends in the slot that was left. The names are stable: `gybe status` shows them

@@ -187,6 +187,13 @@ int cmdline_parse(const char *text, CmdlineArgs *ret)
         return 0;
 }
 
+bool boot_names_signature(const char *cmdline)
+{
+        CmdlineArgs a;
+
+        return cmdline && cmdline_parse(cmdline, &a) >= 0 && *a.sig;
+}
+
 bool cmdline_initrd_reboots(const CmdlineArgs *args, const char **ret_missing)
 {
         const char *missing = args->rd_break       ? "no rd.break"

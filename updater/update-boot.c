@@ -68,11 +68,15 @@ static int on_verify(void *ctx, uint64_t done, uint64_t total)
 static int verify_target(Update *u, Why *why)
 {
         uint8_t expect[VERITY_ROOT_SIZE];
+        const SlotParts *parts = &u->host.layout.slot[update_target(u)];
+        const char *sig = u->host.journal.sig_sha256;
         int r = hex_decode(u->host.journal.roothash, expect, sizeof(expect));
 
         if (r < 0)
                 return fail(why, r, WHY_HOST, "journal", "journal: its root hash is malformed");
-        return slot_verify(u->host.disk, &u->host.layout.slot[update_target(u)], expect, on_verify, u, why);
+        if (parts->sig && *sig && (r = slot_check_sig(u->host.disk, parts, sig, why)) < 0)
+                return r;
+        return slot_verify(u->host.disk, parts, expect, on_verify, u, why);
 }
 
 /* The staged slot is not what was staged any more: it must be staged again before anybody boots it. */

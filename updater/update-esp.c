@@ -236,9 +236,25 @@ int stage_check_chain(Stage *s, Why *why)
         return update_check_chain(s->u, files, n, why);
 }
 
+/* acl.verity_usr_signature= sends the initrd to a signature; an empty partition there is a boot that may not go on. */
+static int check_signature_promise(const Stage *s, Why *why)
+{
+        for (size_t i = 0; i < s->plan.n_files && s->signature.size == 0; i++) {
+                const BootFile *f = &s->plan.files[i];
+
+                if (!f->carried && f->kind != BOOT_ADDON_TEMPLATE &&
+                    boot_names_signature(s->files[f->source].pe.cmdline))
+                        return fail(why, -EBADMSG, WHY_TRUST, "slot-addon",
+                                    "%s: it names a signature of the root hash, and the image has none",
+                                    f->name ? f->name : s->esp.files[s->files[f->source].at].path);
+        }
+        return 0;
+}
+
 int stage_plan_boot(Stage *s, Why *why)
 {
         BootImageFile files[RELEASE_BOOT_MAX];
+        int r;
 
         for (size_t i = 0; i < s->n_files; i++)
                 files[i] = (BootImageFile){
@@ -249,6 +265,7 @@ int stage_plan_boot(Stage *s, Why *why)
                         .cmdline = s->files[i].pe.cmdline,
                         .roothash = s->files[i].pe.embedded_roothash,
                 };
-        return s->u->host.boot->ops->plan(s->u->host.boot, (int) s->target, s->cosi.usr->roothash,
-                                          s->cosi.usr->inline_verity, files, s->n_files, &s->plan, why);
+        r = s->u->host.boot->ops->plan(s->u->host.boot, (int) s->target, s->cosi.usr->roothash,
+                                       s->cosi.usr->inline_verity, files, s->n_files, &s->plan, why);
+        return r < 0 ? r : check_signature_promise(s, why);
 }

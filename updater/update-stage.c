@@ -388,15 +388,28 @@ static int write_boot_files(Stage *s, Why *why)
         return 0;
 }
 
+/* Written, read back, and remembered for finalize: what the initrd finds there may keep it from going on. */
+static int write_signature(Stage *s, Why *why)
+{
+        char *digest = s->u->host.journal.sig_sha256;
+        Disk *disk = s->u->host.disk;
+        int r;
+
+        if (!s->parts->sig)
+                return 0;
+        if ((r = slot_write_sig(disk, s->parts, s->signature.data, s->signature.size, why)) < 0 ||
+            (r = slot_sig_digest(s->parts, s->signature.data, s->signature.size, digest)) < 0)
+                return r;
+        return slot_check_sig(disk, s->parts, digest, why);
+}
+
 static int stage_bytes(Stage *s, Why *why)
 {
         uint8_t expect[VERITY_ROOT_SIZE];
         int r;
 
         if ((r = write_usr(s, why)) < 0 || (r = fetch_cosi_finish(s->u->fetch, why)) < 0 ||
-            (s->parts->sig && (r = slot_write_sig(s->u->host.disk, s->parts, s->signature.data,
-                                                  s->signature.size, why)) < 0) ||
-            (r = write_boot_files(s, why)) < 0 ||
+            (r = write_signature(s, why)) < 0 || (r = write_boot_files(s, why)) < 0 ||
             (r = hex_decode(s->u->release.usr.roothash, expect, sizeof(expect))) < 0 ||
             (!s->sealed && (r = slot_verify(s->u->host.disk, s->parts, expect, verify_progress, s, why)) < 0))
                 return r;

@@ -3,6 +3,7 @@
 """Hosts that lack something, hosts that remember too much or too little, and operators who do things in an odd order. Each case
 is one sentence of design.md or formats.md, tried on a host made of files."""
 
+import base64
 import functools
 import hashlib
 import http.server
@@ -18,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
 from cases import Cases
-from sandbox import ACL, BUILD, GLOBAL, MIB, Host, boot_files, gybe, history, image, pe, program, run, status
+from sandbox import ACL, BUILD, GLOBAL, MIB, Host, boot_files, gybe, history, image, pe, program, run, slot_cmdline, status
 
 VERSIONS = ("3.0.1", "3.0.2", "3.0.3")
 STATE = "/var/lib/gybe"
@@ -230,6 +231,39 @@ def layouts(t):
             expect(h, 0, "commit")
             expect(h, 0, "rollback")
             assert h.boot() == "vmlinuz-6.6.121.efi"
+            expect(h, 0, "commit")
+
+    @t.case
+    def _():
+        """a signed /usr: HASH-SIG is written and held to what was written; addons that name a signature which is not there are refused"""
+        new = image(t.work / "signed", "3.0.2", size=4 * MIB)
+        for slot in "ab":
+            for addon in new.templates:
+                if addon.name == f"slot-{slot}.addon.efi":
+                    pe(addon, addon=True, cmdline=slot_cmdline(slot, new.roothash, signature=True))
+        # a ContentInfo of SignedData without content, as far as anybody here looks
+        body = bytes.fromhex("020101" "3100" "300b" "06092a864886f70d010701")
+        body = b"\x30" + bytes([len(body)]) + body
+        body = bytes.fromhex("06092a864886f70d010702" "a0") + bytes([len(body)]) + body
+        payload = json.dumps({"rootHash": new.roothash, "signature": base64.b64encode(b"\x30" + bytes([len(body)]) + body).decode()},
+                             separators=(",", ":")).encode()
+        for sig in (None, payload):
+            c = foreign.Cosi(new, t.work / "cosi-signed", sig=sig)
+            cosi = c.write(t.work / "signed.cosi")
+            foreign.write_json(t.work / "signed.release.json", foreign.envelope("release", foreign.release(new, c, cosi, serial=1002), [t.key]))
+            h = t.host("signed")
+            before = h.snapshot()
+            if not sig:
+                expect(h, 4, "stage", cosi)
+                assert h.snapshot() == before
+                continue
+            expect(h, 0, "stage", cosi)
+            assert h.get("HASH-SIG-B") == payload.ljust(MIB, b"\0")
+            h.put("HASH-SIG-B", payload[:20] + b"!" + payload[21:])
+            staged = h.snapshot()
+            assert "HASH-SIG-B" in expect(h, 4, "finalize").stderr and h.snapshot() == staged
+            expect(h, 0, "update", cosi)
+            h.boot()
             expect(h, 0, "commit")
 
     @t.case

@@ -3,6 +3,8 @@
 /* HASH-SIG holds the root hash's signature as the image brought it, padded with zeroes. What is in it is for the kernel
  * and the initrd to judge; here it is bytes. */
 
+#include "base/digest.h"
+#include "base/str.h"
 #include "slot/tree.h"
 
 #include <errno.h>
@@ -44,4 +46,51 @@ int slot_write_sig(Disk *disk, const SlotParts *parts, const uint8_t *data, size
                 total += written;
         }
         return total > 0 ? area_sync(area, why) : 0;
+}
+
+static int final_hex(Digest *d, char ret[SHA256_HEX])
+{
+        uint8_t hash[SHA256_SIZE];
+        int r = digest_final(d, hash);
+
+        if (r >= 0)
+                hex_encode(hash, sizeof(hash), ret);
+        return r;
+}
+
+int slot_sig_digest(const SlotParts *parts, const uint8_t *data, size_t size, char ret[SHA256_HEX])
+{
+        static const uint8_t zero[4096];
+        _cleanup_(digest_freep) Digest *d = NULL;
+        uint64_t rest = parts->sig->size - MIN((uint64_t) size, parts->sig->size);
+        int r = digest_new(256, &d);
+
+        if (r >= 0 && size > 0)
+                r = digest_update(d, data, size);
+        for (; r >= 0 && rest > 0; rest -= MIN(rest, (uint64_t) sizeof(zero)))
+                r = digest_update(d, zero, (size_t) MIN(rest, (uint64_t) sizeof(zero)));
+        return r < 0 ? r : final_hex(d, ret);
+}
+
+int slot_check_sig(Disk *disk, const SlotParts *parts, const char *sha256, Why *why)
+{
+        _cleanup_(area_freep) Area *area = NULL;
+        _cleanup_(free_bufferp) uint8_t *unit = area_buffer(SLOT_UNIT);
+        _cleanup_(digest_freep) Digest *d = NULL;
+        char got[SHA256_HEX];
+        int r = unit ? digest_new(256, &d) : -ENOMEM;
+
+        if (r < 0 || (r = area_open(disk, parts->sig, false, &area, why)) < 0)
+                return r;
+        for (uint64_t at = 0; at < area_size(area); at += SLOT_UNIT) {
+                size_t n = (size_t) MIN((uint64_t) SLOT_UNIT, area_size(area) - at);
+
+                if ((r = area_read(area, at, unit, n, why)) < 0 || (r = digest_update(d, unit, n)) < 0)
+                        return r;
+        }
+        r = final_hex(d, got);
+        if (r < 0 || streq(got, sha256))
+                return r;
+        return fail(why, -EBADMSG, WHY_TRUST, "signature-partition",
+                    "%s: it does not hold the signature that was written", parts->sig->label);
 }

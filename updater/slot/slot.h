@@ -117,6 +117,10 @@ const SlotCount *slot_writer_count(const SlotWriter *w);
 
 /* HASH-SIG: the whole partition becomes data followed by zeroes (size 0: all zeroes). Equal blocks are not written. */
 int slot_write_sig(Disk *disk, const SlotParts *parts, const uint8_t *data, size_t size, Why *why);
+/* SHA-256 of the partition when it holds that. The slot must have one. */
+int slot_sig_digest(const SlotParts *parts, const uint8_t *data, size_t size, char ret[65]);
+/* Read back: -EBADMSG (WHY_TRUST) when the partition has another digest. */
+int slot_check_sig(Disk *disk, const SlotParts *parts, const char *sha256, Why *why);
 
 /* Reads data and tree back from the medium, recomputes every level, compares each stored hash block and the superblock,
  * and says the root. 0 equal to expect_root; -EBADMSG with a sentence when anything differs (kind WHY_TRUST). progress may

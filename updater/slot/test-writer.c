@@ -4,6 +4,7 @@
 /* A slot is filled, and veritysetup judges the partitions cut out of the disk. Then what must not happen: a second byte
  * written for an image that is there, a finished-looking slot in the middle of anything, a flipped bit that is missed. */
 
+#include "base/digest.h"
 #include "base/run.h"
 #include "disk/test-disk.h"
 #include "image/verity.h"
@@ -438,6 +439,7 @@ static void test_sig(Fixture *f)
         const Partition *sig = f->parts.sig;
         uint8_t *before, *after, payload[5000];
         SlotParts none = { .data = f->parts.data };
+        char digest[SHA256_HEX], judge[SHA256_HEX];
         struct stat s1, s2;
         Why why = { 0 };
 
@@ -454,7 +456,14 @@ static void test_sig(Fixture *f)
         assert(stat(image, &s1) == 0 &&
                slot_write_sig(f->disk, &f->parts, payload, sizeof(payload), NULL) >= 0);
         assert(stat(image, &s2) == 0 && memcmp(&s1.st_mtim, &s2.st_mtim, sizeof(s1.st_mtim)) == 0);
+        assert(slot_sig_digest(&f->parts, payload, sizeof(payload), digest) >= 0);
+        (void) sha256_hex(after + sig->offset, (size_t) sig->size, judge);
+        assert(streq(digest, judge) && slot_check_sig(f->disk, &f->parts, digest, NULL) == 0);
         assert(slot_write_sig(f->disk, &f->parts, NULL, 0, NULL) >= 0);
+        assert(slot_check_sig(f->disk, &f->parts, digest, &why) == -EBADMSG && why.kind == WHY_TRUST);
+        assert(slot_sig_digest(&f->parts, NULL, 0, digest) >= 0 &&
+               slot_check_sig(f->disk, &f->parts, digest, NULL) == 0);
+        why = (Why){ 0 };
         free(after);
         after = read_disk();
         assert(after[sig->offset] == 0);

@@ -51,6 +51,20 @@ int document_read(const Env *env, const char *name, size_t max, Bytes *ret, Why 
         return DOCUMENT_LOST;
 }
 
+/* "1"; and "1.3", should somebody count minor versions some day: what counts is what may be misread. */
+static int parse_major(const char *version, uint64_t *ret)
+{
+        size_t n = strcspn(version, ".");
+        char major[21];
+        uint64_t minor;
+
+        if (n >= sizeof(major) || (version[n] && parse_u64(version + n + 1, &minor) < 0))
+                return -EINVAL;
+        memcpy(major, version, n);
+        major[n] = '\0';
+        return parse_u64(major, ret);
+}
+
 static int check_schema(const Json *object, const char *kind, Why *why)
 {
         const char *schema = json_get_str(object, "schema");
@@ -59,7 +73,7 @@ static int check_schema(const Json *object, const char *kind, Why *why)
 
         if (!prefix)
                 return -ENOMEM;
-        if (!schema || !str_starts(schema, prefix) || parse_u64(schema + strlen(prefix), &major) < 0 ||
+        if (!schema || !str_starts(schema, prefix) || parse_major(schema + strlen(prefix), &major) < 0 ||
             major == 0)
                 return fail(why, -EBADMSG, WHY_HOST, "lost", "%s: its schema is not %s1", kind, prefix);
         if (major > 1)

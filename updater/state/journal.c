@@ -149,6 +149,7 @@ static void parse_target(Fields *f, Journal *j)
         field_digest(f, "runningRoothash", j->running_roothash);
         field_u64(f, "dataSize", &j->data_size);
         field_u64(f, "hashSize", &j->hash_size);
+        field_digest(f, "sigSha256", j->sig_sha256);
         field_bool(f, "slotDirty", &j->slot_dirty);
         field_bool(f, "rollback", &j->rollback);
         field_bool(f, "noReboot", &j->no_reboot);
@@ -254,6 +255,7 @@ static void format_target(Json *doc, const Journal *j)
         member_text(doc, "runningRoothash", j->running_roothash);
         member_u64(doc, "dataSize", j->data_size, j->data_size > 0);
         member_u64(doc, "hashSize", j->hash_size, j->hash_size > 0);
+        member_text(doc, "sigSha256", j->sig_sha256);
         member_bool(doc, "slotDirty", j->slot_dirty);
         member_bool(doc, "rollback", j->rollback);
         member_bool(doc, "noReboot", j->no_reboot);

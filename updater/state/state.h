@@ -85,9 +85,10 @@ typedef struct Journal {
         char roothash[65], uki_sha256[65];
         char running_roothash[65]; /* of the slot that was running when it began */
         uint64_t data_size, hash_size;
-        bool slot_dirty; /* the spare slot's partitions were touched and not (yet) verified: unusable */
-        bool rollback;   /* this transaction returns to a slot that was committed before */
-        bool no_reboot;  /* --no-reboot: the reboot that is due is somebody else's to ask for */
+        char sig_sha256[65]; /* of the whole HASH-SIG partition; "" where the slot has none */
+        bool slot_dirty;     /* the spare slot's partitions were touched and not (yet) verified: unusable */
+        bool rollback;       /* this transaction returns to a slot that was committed before */
+        bool no_reboot;      /* --no-reboot: the reboot that is due is somebody else's to ask for */
         JournalFile *files;
         size_t n_files;
         char *entry;       /* final entry name, from finalize on */

@@ -79,6 +79,7 @@ static void fill(Journal *j)
         memcpy(j->roothash, HEX_A, 65);
         memcpy(j->uki_sha256, HEX_B, 65);
         memcpy(j->running_roothash, HEX_B, 65);
+        memcpy(j->sig_sha256, HEX_A, 65);
         j->files = calloc(2, sizeof(JournalFile));
         j->n_files = 2;
         j->files[0] = (JournalFile){ .kind = strdup("uki"), .name = strdup("vmlinuz-0.efi"), .size = 7 };
@@ -107,7 +108,7 @@ static void test_round_trip(const Env *env)
         assert(k.revoked_serials[1] == UINT64_MAX && k.armed && k.attempt == 2 && k.slot == 'b' &&
                k.rollback && k.no_reboot);
         assert(k.reboot_asks == 3 && k.reboot_told && k.reboot_asked_at == 1793772200 &&
-               k.finalized_at == 1793772100);
+               k.finalized_at == 1793772100 && streq(k.sig_sha256, HEX_A));
         assert(streq(k.cause, "kernel panic: x") && streq(k.evidence, "0f0e-1.json") &&
                streq(k.failed_stage, "initrd") && streq(k.failed_kind, "panic"));
         assert(journal_format(&j, &once) >= 0 && journal_format(&k, &twice) >= 0 && streq(once, twice));
@@ -206,6 +207,10 @@ static void test_lost(const Env *env)
                 { "{\"schema\":\"gybe.journal/1\",\"phase\":\"sta", "JSON" }, /* torn */
                 { "{\"schema\":\"gybe.journal/2\",\"phase\":\"idle\"}", "newer" }, /* newer major */
                 { "{\"schema\":\"gybe.journal/10\",\"phase\":\"idle\"}", "newer" },
+                { "{\"schema\":\"gybe.journal/2.1\",\"phase\":\"idle\"}", "newer" },
+                { "{\"schema\":\"gybe.journal/1.x\",\"phase\":\"idle\"}", "schema" },
+                { "{\"schema\":\"gybe.journal/1.\",\"phase\":\"idle\"}", "schema" },
+                { "{\"schema\":\"gybe.journal/.1\",\"phase\":\"idle\"}", "schema" },
                 { "{\"schema\":\"gybe.trust/1\",\"phase\":\"idle\"}", "schema" }, /* somebody else's */
                 { "{\"phase\":\"idle\"}", "schema" },
                 { "[]", "object" },
@@ -244,6 +249,16 @@ static void test_lost(const Env *env)
                 journal_done(&j);
                 assert(journal_load(env, &j, &lost, NULL) >= 0 && !lost);
         }
+}
+
+/* A minor version is nothing that could be misread. */
+static void test_minor(const Env *env)
+{
+        _cleanup_(journal_done) Journal j = { 0 };
+        bool lost = true;
+
+        put(env, "journal.json", "{\"schema\":\"gybe.journal/1.3\",\"phase\":\"idle\",\"version\":\"3\"}");
+        assert(journal_load(env, &j, &lost, NULL) >= 0 && !lost && streq(j.version, "3"));
 }
 
 static void test_missing_and_errors(const Env *env)
@@ -302,6 +317,7 @@ int main(void)
         test_reboot_asked();
         test_unknown_survives(&env);
         test_lost(&env);
+        test_minor(&env);
         test_missing_and_errors(&env);
         test_lock(&env);
         assert(dir_remove(tmp, root + strlen("/tmp/")) >= 0);
