@@ -9,7 +9,7 @@
 #include <inttypes.h>
 
 #define METADATA "metadata.json"
-#define BUFFER   (128u * 1024u)
+#define BUFFER   (256u * 1024u) /* some frames: those that two of these share are unpacked with more effort */
 #define HEADER_RUN                                                                                           \
         1024u /* asked for where a header is: one that is alone, with the beginning of what follows it */
 

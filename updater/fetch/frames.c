@@ -6,6 +6,7 @@
 
 #include "fetch/frames.h"
 #include "base/digest.h"
+#include "fetch/hasher.h"
 #include "base/str.h"
 
 #include <errno.h>
@@ -26,7 +27,7 @@ struct Frames {
         unsigned window_log_max;
         const FetchSink *sink;
         ZSTD_DCtx *zstd;
-        Digest *digest;
+        Hasher *hasher;
         uint64_t in, out; /* bytes so far */
         uint64_t zeroes;  /* of out, not yet said to the sink */
         uint8_t *buf;
@@ -41,7 +42,7 @@ Frames *frames_free(Frames *f)
         if (!f)
                 return NULL;
         (void) ZSTD_freeDCtx(f->zstd);
-        digest_free(f->digest);
+        hasher_free(f->hasher);
         free(f->buf);
         free(f);
         return NULL;
@@ -65,7 +66,7 @@ int frames_new(const CosiImage *image, unsigned window_log_max, WhyKind kind, co
         f->window_log_max = MAX(MIN(window_log_max, COSI_WINDOW_LIMIT), WINDOW_LOG_MIN);
         f->zstd = ZSTD_createDCtx();
         f->buf = malloc(OUT_SIZE);
-        if (!f->zstd || !f->buf || digest_new(384, &f->digest) < 0)
+        if (!f->zstd || !f->buf || hasher_new(384, image->compressed_size, &f->hasher) < 0)
                 return fail_errno(why, -ENOMEM, WHY_HOST, "%s", image->path);
         if (ZSTD_isError(ZSTD_DCtx_setParameter(f->zstd, ZSTD_d_windowLogMax, (int) f->window_log_max)))
                 return fail(why, -EINVAL, WHY_HOST, "window", "libzstd cannot take windows of 2^%u bytes",
@@ -263,6 +264,31 @@ static int decode_all(Frames *f, const uint8_t *p, size_t n, Why *why)
         return r != 0 ? r : (int) in.pos;
 }
 
+/* A frame that is here as a whole and fits is unpacked in one go, where it will leave from: that spares the decoder's own buffers.
+ * 1 it was, 0 it has to go byte by byte, which also knows what is wrong with it. */
+static int decode_whole(Frames *f, const uint8_t **p, size_t *n, Why *why)
+{
+        uint64_t window = 0, left = f->image.uncompressed_size - f->out;
+        size_t packed, size;
+        int r;
+
+        if (frame_window(*p, *n, &window) <= 0 || window == 0 || window > UINT64_C(1) << f->window_log_max)
+                return 0;
+        packed = ZSTD_findFrameCompressedSize(*p, *n);
+        if (ZSTD_isError(packed) ||
+            ZSTD_getFrameContentSize(*p, *n) > MIN(left, (uint64_t) (OUT_SIZE - f->filled)))
+                return 0;
+        size = ZSTD_decompressDCtx(f->zstd, f->buf + f->filled, OUT_SIZE - f->filled, *p, packed);
+        if (ZSTD_isError(size))
+                return decode_error(f, size, why);
+        f->filled += size;
+        f->out += size;
+        *p += packed;
+        *n -= packed;
+        r = f->filled == OUT_SIZE ? emit(f, why) : 0;
+        return r != 0 ? r : 1;
+}
+
 int frames_feed(Frames *f, const void *data, size_t size, Why *why)
 {
         const uint8_t *p = data;
@@ -270,12 +296,17 @@ int frames_feed(Frames *f, const void *data, size_t size, Why *why)
         if (size > f->image.compressed_size - f->in)
                 return bad(f, why, "member-size", "is longer than metadata.json says");
         f->in += size;
-        if (f->image.has_sha384 && digest_update(f->digest, data, size) < 0)
+        if (f->image.has_sha384 && hasher_update(f->hasher, data, size) < 0)
                 return fail_errno(why, -EIO, WHY_HOST, "sha384");
         while (size > 0) {
                 int r;
 
                 if (!f->in_frame) {
+                        r = f->n_head == 0 ? decode_whole(f, &p, &size, why) : 0;
+                        if (r < 0)
+                                return r;
+                        if (r > 0)
+                                continue;
                         r = look_at_head(f, &p, &size, why);
                         if (r <= 0)
                                 return r;
@@ -300,7 +331,7 @@ static int check_digest(Frames *f, Why *why)
 
         if (!f->image.has_sha384)
                 return 0;
-        if (digest_final(f->digest, digest) < 0)
+        if (hasher_final(f->hasher, digest) < 0)
                 return fail_errno(why, -EIO, WHY_HOST, "sha384");
         if (hex_decode(f->image.sha384, expected, sizeof(expected)) < 0 ||
             memcmp(digest, expected, sizeof(digest)) != 0)

@@ -20,6 +20,7 @@
 #define RATE_MIN            1024u /* bytes a second over the stall time: slower is an attack or as good as broken */
 #define EXCHANGE_SEC        30u
 #define EXCHANGE_SEC_MAX    3600u         /* nobody waits longer for one answer */
+#define RECEIVE             131072L       /* bytes a system call */
 #define POLL_MS             400           /* the job is told twice a second that we live */
 #define SWALLOW_MAX         (64u * 1024u) /* of an error page, to keep the connection */
 
@@ -452,6 +453,7 @@ static bool set_request(Transfer *t, const char *url, bool redirected)
                !curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") &&
                !curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1) &&
                !curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) &&
+               !curl_easy_setopt(e, CURLOPT_BUFFERSIZE, RECEIVE) &&
                !curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L) &&
                !curl_easy_setopt(e, CURLOPT_DISALLOW_USERNAME_IN_URL, redirected ? 1L : 0L) &&
                !curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) &&
