@@ -18,8 +18,6 @@ void digest_freep(Digest **d);
 int digest_update(Digest *d, const void *data, size_t size);
 /* out has bits / 8 bytes. The digest starts over. */
 int digest_final(Digest *d, uint8_t *out);
-/* A copy of the state, for hashing many messages with one prefix (dm-verity's salt). */
-int digest_copy(Digest *to, const Digest *from);
 
 int sha256(const void *data, size_t size, uint8_t out[SHA256_SIZE]);
 int sha384(const void *data, size_t size, uint8_t out[SHA384_SIZE]);
