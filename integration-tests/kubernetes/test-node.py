@@ -436,7 +436,7 @@ def api_cases(t):
         def validate(what):
             return subprocess.run([str(BUILD / "gybe-node"), "--root", str(m.host.root), "--validate-connection", what],
                                   capture_output=True, text=True, env=m.bus.environ, timeout=120)
-        m.start_gybed()
+        m.start_gybed().gybed.rest()     # it knows its version when it has looked
         r = validate("kubernetes")
         assert r.returncode == 0 and NODE in r.stdout, r.stderr
         r = validate("engine")
