@@ -256,8 +256,13 @@ static int collect_one(Agent *a, const Collect *c, const char *id, const JobOrde
         if (a->running.id[0])
                 return 0; /* it waits */
         alive = silent_runs(a, id, &c->before);
-        if (alive == -ESRCH)
-                return bury(a, id, order, "job-lost", "the job ended without a word", true);
+        if (alive == -ESRCH) {
+                /* Not if it began and ended between our look and systemd's answer: its word counts. */
+                r = collect_result(a, id, order);
+                return r < 0   ? r
+                       : r > 0 ? 0
+                               : bury(a, id, order, "job-lost", "the job ended without a word", true);
+        }
         if (alive <= 0)
                 return 0;
         a->recheck = MIN(a->recheck, a->now + SILENCE_SEC);

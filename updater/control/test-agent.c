@@ -33,7 +33,8 @@ static struct World {
         Env env;
         uint64_t now;
         Jobs jobs;
-        int runs; /* what the runner says of a silent one */
+        int runs;            /* what the runner says of a silent one */
+        bool ends_meanwhile; /* it ends while the runner is asked */
         unsigned started[_ACTION_MAX], n_started, told;
         char last_id[JOB_ID_SIZE], last_verb[16], told_id[JOB_ID_SIZE];
         int told_exit;
@@ -207,8 +208,10 @@ static int start(void *ctx _unused_, const char *id, uint64_t *ret_pid _unused_,
         return 0;
 }
 
-static int runs(void *ctx _unused_, const char *id _unused_)
+static int runs(void *ctx _unused_, const char *id)
 {
+        if (w.ends_meanwhile)
+                end_job(id, w.last_verb);
         return w.runs;
 }
 
@@ -529,6 +532,18 @@ static void test_silent_job(void)
         w.now = wake;
         wake = step(a);
         assert(w.told == 1 && w.told_exit == 1 && wake <= w.now + 7);
+        end_world();
+
+        /* its first word, its last and its end fall between two looks: what it said is taken in, and stays */
+        new_world("{}");
+        w.jobs = JOBS_SILENT;
+        a = agent_free(a);
+        a = new_agent();
+        wake = step(a);
+        w.ends_meanwhile = true;
+        w.now = wake;
+        (void) step(a);
+        assert(w.told == 1 && w.told_exit == 0);
         end_world();
 
         new_world("{}");
