@@ -174,3 +174,15 @@ Json *policy_rules_json(unsigned set)
                         json_add_str(list, policy_rule_name(rule));
         return list;
 }
+
+void policy_choices_json(const Policy *policy, Json *document)
+{
+        json_remove(document, "pin");
+        json_remove(document, "skip");
+        json_set_str(document, "pin", policy->pin);
+        if (!policy->skip || !policy->skip[0])
+                return;
+        json_set(document, "skip", json_new_array());
+        for (char **v = policy->skip; *v; v++)
+                json_add_str((Json *) json_get(document, "skip"), *v);
+}

@@ -210,6 +210,8 @@ int policy_require(const Policy *policy, PolicyDoor door, const PolicySubject *s
 uint64_t policy_next_change(const Policy *policy, const PolicySubject *subject, uint64_t now);
 /* Names of the rules in such a set, for the record. */
 Json *policy_rules_json(unsigned rules);
+/* What an operator has chosen among versions, as "pin" and "skip" of a document; absent where there is none. */
+void policy_choices_json(const Policy *policy, Json *document);
 
 /* The document "gybe.policy/1": each rule's verdict now with its value, file and next change; the three doors; every field
  * with its file. NULL: no memory. */

@@ -319,13 +319,17 @@ int host_foresee(Host *h, Why *why)
                         h->policy.attempts, &rec);
         /* that the reboot is still due is what the phase says already */
         if (rec.reason == REASON_NONE || rec.reason == REASON_NEVER_REBOOTED ||
-            rec.reason == h->journal.reason)
+            (rec.reason == h->journal.reason && rec.phase == h->journal.phase))
                 return 0;
-        message = strdup(rec.means);
-        if (!message)
-                return -ENOMEM;
-        free(h->journal.message);
-        h->journal.message = message;
+        /* a verdict that was given says more than its consequence */
+        if (rec.reason != h->journal.reason || !h->journal.message) {
+                message = strdup(rec.means);
+                if (!message)
+                        return -ENOMEM;
+                free(h->journal.message);
+                h->journal.message = message;
+        }
+        h->quarantine_due = rec.quarantine;
         h->journal.phase = rec.phase;
         h->journal.reason = rec.reason;
         if (rec.close)

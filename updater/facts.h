@@ -31,6 +31,7 @@ typedef struct Host {
 
         Journal journal;
         bool journal_lost;
+        bool quarantine_due; /* host_foresee(): what failed goes to quarantine when somebody writes it down */
         TrustState trust;
         bool trust_lost;
         Intent intent;

@@ -9,11 +9,18 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define BOX 36u /* columns inside a box; two boxes and the gap fit 80 */
+#define BOX       34u /* columns inside a box; two boxes and the gap are 79 */
+#define TWO_BOXES 80u
+#define INDENT    3u
 
 typedef struct Box {
         char lines[7][BOX + 1];
 } Box;
+
+typedef struct Picture {
+        const PictureStyle style;
+        Str text;
+} Picture;
 
 static const char *or_dash(const char *text)
 {
@@ -26,6 +33,57 @@ static bool flag(const Json *j, const char *key)
 
         return json_get_bool(j, key, &value) > 0 && value;
 }
+
+/* --- sentences --- */
+
+/* Columns of the first n bytes: what continues a character takes none. */
+static unsigned columns_of(const char *text, size_t n)
+{
+        unsigned columns = 0;
+
+        for (size_t i = 0; i < n; i++)
+                columns += ((unsigned char) text[i] & 0xc0) != 0x80;
+        return columns;
+}
+
+/* One sentence, broken between words where the terminal ends; what follows is indented. */
+static void add_broken(Picture *p, const char *line)
+{
+        unsigned at = 0;
+
+        for (const char *word = line; *word;) {
+                size_t n = strcspn(word + 1, " ") + 1; /* with the space before it */
+                unsigned wide = columns_of(word, n);
+
+                if (p->style.columns > 0 && at + wide > p->style.columns - 1 && at > INDENT) {
+                        str_addf(&p->text, "\n%*s", (int) INDENT, "");
+                        at = INDENT;
+                        if (word[0] == ' ') {
+                                word++;
+                                n--;
+                                wide--;
+                        }
+                }
+                str_addn(&p->text, word, n);
+                at += wide;
+                word += n;
+        }
+        str_add(&p->text, "\n");
+}
+
+static void say(Picture *p, const char *fmt, ...) _printf_(2, 3);
+static void say(Picture *p, const char *fmt, ...)
+{
+        char line[1024];
+        va_list ap;
+
+        va_start(ap, fmt);
+        (void) vsnprintf(line, sizeof(line), fmt, ap);
+        va_end(ap);
+        add_broken(p, line);
+}
+
+/* --- the boxes --- */
 
 static void box_line(Box *b, unsigned i, const char *fmt, ...) _printf_(3, 4);
 static void box_line(Box *b, unsigned i, const char *fmt, ...)
@@ -61,43 +119,72 @@ static Box draw_slot(const Json *slot, char letter)
         return b;
 }
 
-static void rule(Str *out, bool first)
+static void rule(Picture *p, bool first)
 {
-        for (unsigned k = 0; k < 2; k++) {
-                str_add(out, k == 0 ? " " : "  ");
-                str_add(out, first ? "╭" : "╰");
-                for (unsigned i = 0; i < BOX + 2; i++)
-                        str_add(out, "─");
-                str_add(out, first ? "╮" : "╯");
-        }
-        str_add(out, "\n");
+        const bool ascii = p->style.ascii;
+
+        str_add(&p->text, ascii ? "+" : first ? "╭" : "╰");
+        for (unsigned i = 0; i < BOX + 2; i++)
+                str_add(&p->text, ascii ? "-" : "─");
+        str_add(&p->text, ascii ? "+" : first ? "╮" : "╯");
 }
 
-static void boxes(const Json *slots, bool colour, Str *out)
+static void content(Picture *p, const Box *box, unsigned i, bool running)
+{
+        const char *side = p->style.ascii ? "|" : "│";
+        bool bright = p->style.colour && i == 0 && running;
+
+        str_addf(&p->text, "%s %s%-*s%s %s", side, bright ? "\033[1;32m" : "", (int) BOX, box->lines[i],
+                 bright ? "\033[0m" : "", side);
+}
+
+/* The boxes from the first to before the last, side by side. */
+static void row(Picture *p, const Box *box, const bool *running, unsigned n)
+{
+        unsigned lines = ELEMENTSOF(box->lines);
+
+        for (unsigned i = 0; i < lines + 2; i++) {
+                for (unsigned k = 0; k < n; k++) {
+                        str_add(&p->text, k == 0 ? " " : "  ");
+                        if (i == 0 || i == lines + 1)
+                                rule(p, i == 0);
+                        else
+                                content(p, &box[k], i - 1, running[k]);
+                }
+                str_add(&p->text, "\n");
+        }
+}
+
+static void boxes(Picture *p, const Json *slots)
 {
         const Json *slot[2] = { json_get(slots, "a"), json_get(slots, "b") };
-        Box box[2] = { draw_slot(slot[0], 'A'), draw_slot(slot[1], 'B') };
+        const Box box[2] = { draw_slot(slot[0], 'A'), draw_slot(slot[1], 'B') };
+        const bool running[2] = { flag(slot[0], "running"), flag(slot[1], "running") };
 
-        rule(out, true);
-        for (unsigned i = 0; i < ELEMENTSOF(box[0].lines); i++) {
-                for (unsigned k = 0; k < 2; k++) {
-                        bool bright = colour && i == 0 && flag(slot[k], "running");
-
-                        str_addf(out, "%s│ %s%-*s%s │", k == 0 ? " " : "  ", bright ? "\033[1;32m" : "",
-                                 (int) BOX, box[k].lines[i], bright ? "\033[0m" : "");
-                }
-                str_add(out, "\n");
+        if (p->style.columns == 0 || p->style.columns >= TWO_BOXES) {
+                row(p, box, running, 2);
+                return;
         }
-        rule(out, false);
+        for (unsigned k = 0; k < 2; k++)
+                row(p, &box[k], &running[k], 1);
 }
+
+/* --- what is said below them --- */
 
 static bool is_incomplete(const Json *slots)
 {
         return flag(json_get(slots, "a"), "incomplete") || flag(json_get(slots, "b"), "incomplete");
 }
 
+/* The verdict against what runs is written; only the reboot is missing. */
+static bool given_up(const Json *status)
+{
+        return streq0(json_get_str(status, "phase"), "probation") &&
+               streq0(json_get_str(json_get(status, "next"), "action"), "reboot");
+}
+
 /* What is in progress. Without an agent the next step is somebody's who types. */
-static void sentence(const Json *status, bool agent, Str *out)
+static void progress(Picture *p, const Json *status, bool agent)
 {
         const Json *update = json_get(status, "update");
         const char *version = or_dash(json_get_str(update, "version")),
@@ -106,22 +193,25 @@ static void sentence(const Json *status, bool agent, Str *out)
 
         (void) json_get_u64(update, "attempt", &attempt);
         if (streq0(phase, "staged"))
-                str_addf(out, " %s is staged in slot %s.%s\n", version, slot,
-                         agent ? "" : " Next: gybe finalize");
+                say(p, " %s is staged in slot %s.%s", version, slot, agent ? "" : " Next: gybe finalize");
         else if (streq0(phase, "finalized"))
-                str_addf(out, " %s is tried at the next boot, once (attempt %" PRIu64 ").%s\n", version,
-                         attempt, agent ? "" : " Next: reboot");
+                say(p, " %s is tried at the next boot, once (attempt %" PRIu64 ").%s", version, attempt,
+                    agent ? "" : " Next: reboot");
+        else if (given_up(status))
+                say(p, " %s was given up; the next boot returns to the other slot.%s", version,
+                    agent ? "" : " Next: reboot");
         else if (streq0(phase, "probation"))
-                str_addf(out, " %s is on trial; the other slot is the way back.%s\n", version,
-                         agent ? "" : " Next: gybe commit, or gybe rollback");
+                say(p, " %s is on trial; the other slot is the way back.%s", version,
+                    agent ? "" : " Next: gybe commit, or gybe rollback");
         else
-                str_add(out, is_incomplete(json_get(status, "slots"))
-                                     ? " The spare slot is incomplete; staging again completes it.\n"
-                                     : " Nothing is in progress.\n");
+                say(p, "%s",
+                    is_incomplete(json_get(status, "slots"))
+                            ? " The spare slot is incomplete; staging again completes it."
+                            : " Nothing is in progress.");
 }
 
 /* What the agent will do, when, and why not now. */
-static void forecast(const Json *status, uint64_t now, Str *out)
+static void forecast(Picture *p, const Json *status, uint64_t now)
 {
         const Json *next = json_get(status, "next"), *job = json_get(status, "job");
         const char *action = or_dash(json_get_str(next, "action")), *because = json_get_str(next, "because");
@@ -131,47 +221,73 @@ static void forecast(const Json *status, uint64_t now, Str *out)
         if (job) {
                 const char *pace = json_get_str(json_get(job, "progress"), "pace");
 
-                str_addf(out, " Now: %s runs%s%s.\n", or_dash(json_get_str(job, "verb")), pace ? "; " : "",
-                         pace ? pace : "");
+                say(p, " Now: %s runs%s%s.", or_dash(json_get_str(job, "verb")), pace ? "; " : "",
+                    pace ? pace : "");
         }
         if (json_get_time(next, "at", &when) > 0 && when > now)
                 format_time(when, at);
-        str_addf(out, " Next: %s%s%s%s%s\n", streq(action, "none") ? "nothing" : action, at[0] ? " at " : "",
-                 at, because && because[0] ? "; " : "", because ? because : "");
+        say(p, " Next: %s%s%s%s%s", streq(action, "none") ? "nothing" : action, at[0] ? " at " : "", at,
+            because && because[0] ? "; " : "", because ? because : "");
 }
 
-/* The operator's rule that stands before the next step. */
-static void in_the_way(const Json *status, Str *out)
+/* What an operator has decided, as long as it counts. */
+static void decisions(Picture *p, const Json *status, bool agent)
 {
-        const char *because = json_get_str(json_get(status, "next"), "because");
+        const char *because = json_get_str(json_get(status, "next"), "because"),
+                   *pin = json_get_str(status, "pin");
 
-        if (because)
-                str_addf(out, " Not now: %s\n", because);
+        if (because && !agent)
+                say(p, " Not now: %s", because);
+        if (pin)
+                say(p, " Pinned to %s: no other version is taken until gybe unpin.", pin);
+        json_foreach (v, json_get(status, "skip"))
+                say(p, " Skipped: %s, until gybe unskip.", or_dash(json_str(v)));
 }
 
-static void last_outcome(const Json *status, Str *out)
+static void last_outcome(Picture *p, const Json *status)
 {
         const char *outcome = json_get_str(status, "outcome"), *reason = json_get_str(status, "reason"),
                    *message = json_get_str(status, "message");
 
         if (outcome)
-                str_addf(out, " Last outcome: %s%s%s\n", outcome, reason ? ", " : "", reason ? reason : "");
+                say(p, " Last outcome: %s%s%s", outcome, reason ? ", " : "", reason ? reason : "");
         if (message && (!streq0(outcome, "committed") || !streq0(json_get_str(status, "phase"), "idle")))
-                str_addf(out, " %s\n", message);
+                say(p, " %s", message);
 }
 
-static void problems(const Json *list, Str *out)
+static void problems(Picture *p, const Json *list)
 {
-        json_foreach (p, list) {
-                const char *hint = json_get_str(p, "hint");
+        json_foreach (problem, list) {
+                const char *hint = json_get_str(problem, "hint");
 
-                str_addf(out, " ! %s%s%s\n", or_dash(json_get_str(p, "message")), hint ? "; " : "",
-                         hint ? hint : "");
+                say(p, " ! %s%s%s", or_dash(json_get_str(problem, "message")), hint ? "; " : "",
+                    hint ? hint : "");
         }
 }
 
+/* "Who ends a hang of the loader: firmware; the kernel: panic; the initrd: nobody; user space: deadline" */
+static void hangs(Picture *p, const Json *list)
+{
+        _cleanup_(free_charp) char *line = NULL;
+        Str text = STR_NULL;
+
+        if (json_len(list) == 0)
+                return;
+        str_add(&text, " Who ends a hang of");
+        json_foreach (hang, list) {
+                const char *owner = json_get_str(hang, "owner"), *stage = json_get_str(hang, "stage");
+                bool user = streq0(stage, "user-space");
+
+                str_addf(&text, "%s %s%s: %s", hang == json_at(list, 0) ? "" : ";", user ? "" : "the ",
+                         user ? "user space" : or_dash(stage), owner ? owner : "nobody");
+        }
+        line = str_take(&text);
+        if (line)
+                add_broken(p, line);
+}
+
 /* What does not hold of the way back. What is not known yet is worth a line only when a trial is near. */
-static void way_back(const Json *status, Str *out)
+static void way_back(Picture *p, const Json *status)
 {
         const char *phase = json_get_str(status, "phase");
         bool near = streq0(phase, "staged") || streq0(phase, "finalized") || streq0(phase, "probation");
@@ -180,38 +296,38 @@ static void way_back(const Json *status, Str *out)
                 const char *holds = json_get_str(g, "holds");
 
                 if (streq0(holds, "no") || (near && streq0(holds, "unknown")))
-                        str_addf(out, " - way back, %s: %s\n", or_dash(json_get_str(g, "name")),
-                                 or_dash(json_get_str(g, "sentence")));
+                        say(p, " - way back, %s: %s", or_dash(json_get_str(g, "name")),
+                            or_dash(json_get_str(g, "sentence")));
         }
-        if (!near || json_len(json_get(status, "hangs")) == 0)
-                return;
-        str_add(out, " A hang is ended by");
-        json_foreach (hang, json_get(status, "hangs")) {
-                const char *owner = json_get_str(hang, "owner");
-
-                str_addf(out, "%s %s: %s", hang == json_at(json_get(status, "hangs"), 0) ? "" : ",",
-                         or_dash(json_get_str(hang, "stage")), owner ? owner : "nobody");
-        }
-        str_add(out, "\n");
+        if (near)
+                hangs(p, json_get(status, "hangs"));
 }
 
-char *status_picture(const Json *status, uint64_t now, bool colour)
+static void headline(Picture *p, const Json *status)
 {
-        const char *product = json_get_str(status, "product"), *layout = json_get_str(status, "layout");
-        Str out = STR_NULL;
+        const char *product = json_get_str(status, "product"), *layout = json_get_str(status, "layout"),
+                   *dot = p->style.ascii ? "," : " ·";
 
-        str_addf(&out, " %s · channel %s · %s%s%s%s\n", product ? product : "no product configured",
-                 or_dash(json_get_str(status, "channel")), or_dash(json_get_str(status, "arch")),
-                 layout ? " · " : "", layout ? layout : "",
-                 flag(json_get(status, "boot"), "secureBoot") ? " · Secure Boot" : "");
-        boxes(json_get(status, "slots"), colour, &out);
-        sentence(status, now > 0, &out);
-        if (now > 0)
-                forecast(status, now, &out);
-        else
-                in_the_way(status, &out);
-        last_outcome(status, &out);
-        way_back(status, &out);
-        problems(json_get(status, "problems"), &out);
-        return str_take(&out);
+        say(p, " %s%s channel %s%s %s%s%s%s", product ? product : "no product configured", dot,
+            or_dash(json_get_str(status, "channel")), dot, or_dash(json_get_str(status, "arch")),
+            layout ? dot : "", layout ? " " : "", layout ? layout : "");
+        if (flag(json_get(status, "boot"), "secureBoot"))
+                say(p, " Secure Boot is on.");
+}
+
+char *status_picture(const Json *status, uint64_t now, PictureStyle style)
+{
+        Picture p = { .style = style, .text = STR_NULL };
+        bool agent = now > 0;
+
+        headline(&p, status);
+        boxes(&p, json_get(status, "slots"));
+        progress(&p, status, agent);
+        if (agent)
+                forecast(&p, status, now);
+        decisions(&p, status, agent);
+        last_outcome(&p, status);
+        way_back(&p, status);
+        problems(&p, json_get(status, "problems"));
+        return str_take(&p.text);
 }

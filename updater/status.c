@@ -14,16 +14,19 @@ static const char *slot_state(const Host *h, SlotId s, const BootEntry *entry)
         bool target = j->slot == *slot_name(s);
 
         if (h->running.known && h->running.slot == s)
-                return j->phase == PHASE_PROBATION && target ? "running, on trial" : "running";
+                return j->phase != PHASE_PROBATION || !target ? "running"
+                       : journal_given_up(j)                  ? "running, given up"
+                                                              : "running, on trial";
         if (target && j->slot_dirty)
                 return "incomplete";
         if (target && j->phase == PHASE_FINALIZED)
                 return "armed for the next boot";
         if (target && j->phase == PHASE_STAGED)
                 return "staged";
-        if (!h->running.known)
-                return "unknown";
-        return entry ? "ready to go back to" : "empty";
+        if (entry && h->running.known)
+                return "ready to go back to";
+        /* without memory nobody knows what lies in a slot that has no entry */
+        return h->running.known && !h->journal_lost ? "empty" : "unknown";
 }
 
 static const BootEntry *slot_entry(const Host *h, SlotId s)
@@ -47,6 +50,23 @@ typedef struct SlotFacts {
         const SlotParts *parts;
 } SlotFacts;
 
+/* By its data alone: whatever kernel goes with it, this is what failed. */
+static bool failed_here(const Host *h, const char *roothash)
+{
+        _cleanup_(json_unrefp) Json *list = NULL;
+
+        if (!roothash)
+                return false;
+        if (h->quarantine_due && streq(roothash, h->journal.roothash))
+                return true;
+        if (quarantine_list(h->env, &list, NULL) < 0)
+                return false;
+        json_foreach (q, list)
+                if (streq0(json_get_str(q, "roothash"), roothash))
+                        return true;
+        return false;
+}
+
 static SlotFacts slot_facts(const Host *h, SlotId s)
 {
         const Journal *j = &h->journal;
@@ -62,7 +82,8 @@ static SlotFacts slot_facts(const Host *h, SlotId s)
         else if (f.entry && f.entry->roothash[0])
                 f.roothash = f.entry->roothash;
         rec = f.roothash ? trust_state_slot(&h->trust, f.roothash) : NULL;
-        if (target && !rec) {
+        /* also what was tried last and is given up: the journal keeps whose bytes those are */
+        if (!rec && (target || (f.roothash && streq(f.roothash, j->roothash)))) {
                 f.version = j->version;
                 f.has_serial = j->serial > 0;
                 f.serial = j->serial;
@@ -76,6 +97,8 @@ static SlotFacts slot_facts(const Host *h, SlotId s)
                 f.version = h->version;
         if (!f.version && f.entry && f.entry->version[0])
                 f.version = f.entry->version;
+        if (streq(f.state, "ready to go back to") && failed_here(h, f.roothash))
+                f.state = "failed, in quarantine";
         return f;
 }
 
@@ -87,7 +110,7 @@ static const char *next_action(const Host *h)
         case PHASE_FINALIZED:
                 return "reboot";
         case PHASE_PROBATION:
-                return "commit";
+                return journal_given_up(&h->journal) ? "reboot" : "commit";
         default:
                 return h->config.source == SOURCE_NONE ? "none" : "check";
         }
@@ -330,6 +353,7 @@ Json *status_json(const Host *h)
         json_set(j, "source", source);
         json_set_u64(j, "highWaterSerial", h->trust.high_water_serial);
         json_set(j, "next", next_json(h));
+        policy_choices_json(&h->policy, j);
         add_way_back(j, h);
         add_problem(problems, true, &h->config_why);
         add_problem(problems, !h->has_layout, &h->disk_why);

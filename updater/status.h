@@ -10,6 +10,15 @@ Json *status_json(const Host *host);
 /* What is owed to servers (status-owed.c); NULL nothing. */
 Json *status_locks_json(const Host *host);
 Json *status_outbox_json(const Host *host, OutboxBox box);
-/* 80 columns. now (seconds): the document is the agent's, who goes on by itself; 0: nobody does. colour: escape sequences are
- * welcome. The caller frees; NULL: no memory. */
-char *status_picture(const Json *status, uint64_t now, bool colour);
+
+/* How the picture is drawn: for a file, or as a terminal can show it. */
+typedef struct PictureStyle {
+        bool colour; /* escape sequences are welcome */
+        bool ascii;  /* nothing beyond ASCII */
+        unsigned
+                columns; /* of the terminal: sentences are broken there, and the boxes stand one below the other where two do
+                           * not fit; 0: a sentence is a line, however long */
+} PictureStyle;
+
+/* now (seconds): the document is the agent's, who goes on by itself; 0: nobody does. The caller frees; NULL: no memory. */
+char *status_picture(const Json *status, uint64_t now, PictureStyle style);

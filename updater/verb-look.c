@@ -4,6 +4,7 @@
 
 #include "cli.h"
 #include "base/str.h"
+#include "base/terminal.h"
 #include "state/state.h"
 #include "status.h"
 
@@ -53,7 +54,9 @@ int verb_status(Cli *cli, Why *why)
         if (cli->json)
                 return cli_print(cli, status);
         picture = status_picture(status, r > 0 ? env_now(&cli->env) : 0,
-                                 isatty(STDOUT_FILENO) && !getenv("NO_COLOR"));
+                                 (PictureStyle){ .colour = terminal_colour(STDOUT_FILENO),
+                                                 .ascii = !terminal_utf8(),
+                                                 .columns = terminal_columns(STDOUT_FILENO) });
         if (!picture)
                 return -ENOMEM;
         (void) fputs(picture, stdout);
@@ -133,7 +136,15 @@ static int watch_here(Cli *cli)
         int r;
 
         while ((r = working(cli, &p, what)) > 0) {
-                ProgressValues v = { p.what, p.done, p.total, p.fetched, p.skipped, p.written, p.pace };
+                ProgressValues v = { .what = p.what,
+                                     .done = p.done,
+                                     .total = p.total,
+                                     .fetched = p.fetched,
+                                     .skipped = p.skipped,
+                                     .written = p.written,
+                                     .copied = p.copied,
+                                     .rebuilt = p.rebuilt,
+                                     .pace = p.pace };
 
                 if (!streq(what, before))
                         on_state(cli, what);

@@ -16,7 +16,15 @@
 static void on_progress(void *ctx, const UpdateProgress *p)
 {
         Cli *cli = ctx;
-        ProgressValues v = { p->what, p->done, p->total, p->fetched, p->skipped, p->written, p->pace };
+        ProgressValues v = { .what = p->what,
+                             .done = p->done,
+                             .total = p->total,
+                             .fetched = p->fetched,
+                             .skipped = p->skipped,
+                             .written = p->written,
+                             .copied = p->copied,
+                             .rebuilt = p->rebuilt,
+                             .pace = p->pace };
 
         progress_show(&cli->progress, &v);
 }

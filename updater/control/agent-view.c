@@ -148,6 +148,8 @@ Json *agent_status_json(Agent *a)
         json_set(j, "next", next_json(a));
         json_set(j, "job", job_json(a));
         json_set_str(j, "offered", a->view.offered_version);
+        /* the job's own answer is as old as that job */
+        policy_choices_json(&a->policy, j);
         if (a->view.last_check > 0)
                 json_set_time(j, "lastCheck", a->view.last_check);
         json_set(j, "problems", problems_json(a));

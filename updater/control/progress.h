@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* One line on a terminal that shows how far a long step is: bytes, where they came from, rate, time left. On anything but a
- * terminal it prints nothing. */
+/* One line on a terminal, as wide as that, that shows how far a long step is: bytes, where they came from, rate, time left. On
+ * anything but a terminal it prints nothing. */
 
 #include "base/mem.h"
 
@@ -14,10 +14,15 @@ typedef struct Progress {
 
 typedef struct ProgressValues {
         const char *what;
-        uint64_t done, total, fetched, skipped, written;
+        uint64_t done, total, fetched, skipped, written, copied, rebuilt;
         const char *
                 pace; /* why it is not faster: "paused: io pressure 23 %"; NULL or "": nothing is in the way */
 } ProgressValues;
+
+/* The line itself, for the given number of columns; pure. */
+#define PROGRESS_LINE_MAX 256u
+void progress_line(const ProgressValues *v, uint64_t elapsed_us, unsigned columns,
+                   char out[PROGRESS_LINE_MAX]);
 
 void progress_init(Progress *p, bool wanted);
 void progress_show(Progress *p, const ProgressValues *v);

@@ -90,6 +90,8 @@ static void read_progress(Follow *f, sd_bus_message *m)
                 { "Fetched", offsetof(ProgressValues, fetched) },
                 { "Skipped", offsetof(ProgressValues, skipped) },
                 { "Written", offsetof(ProgressValues, written) },
+                { "Copied", offsetof(ProgressValues, copied) },
+                { "Rebuilt", offsetof(ProgressValues, rebuilt) },
         };
         const char *key, *what;
 

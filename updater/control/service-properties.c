@@ -96,7 +96,8 @@ static int append_progress(const Service *s, sd_bus_message *m)
             ((r = add_text(m, "What", p->what)) < 0 || (r = add_number(m, "Done", p->done)) < 0 ||
              (r = add_number(m, "Total", p->total)) < 0 || (r = add_number(m, "Fetched", p->fetched)) < 0 ||
              (r = add_number(m, "Skipped", p->skipped)) < 0 ||
-             (r = add_number(m, "Written", p->written)) < 0 ||
+             (r = add_number(m, "Written", p->written)) < 0 || (r = add_number(m, "Copied", p->copied)) < 0 ||
+             (r = add_number(m, "Rebuilt", p->rebuilt)) < 0 ||
              (p->pace[0] && (r = add_text(m, "Pace", p->pace)) < 0)))
                 return r;
         return r < 0 ? r : sd_bus_message_close_container(m);
