@@ -184,12 +184,13 @@ def idle_seconds(t):
 
 def outage_cases(t):
     slow = t.real or os.environ.get("GYBE_SLOW")     # a client's pauses grow to a minute
-    for when in ("before finalize's order", "during the finalize", "after the finalize") if slow else ("before finalize's order",):
+    moments = ("before finalize's order", "during the finalize", "after the finalize", "with the machine")
+    for when in moments if slow else moments[:1]:
         def outage(m, when=when):
             m.start()
             update, _ = m.stage()
             r = request("finalize", "3.0.2", update)
-            if when == "after the finalize":
+            if when in moments[2:]:
                 m.ask(r)
                 m.wait_for(r["operationId"], "Success")
             elif when == "during the finalize":
@@ -202,10 +203,14 @@ def outage_cases(t):
                 m.ask(r)
                 m.start_node()
                 wait(lambda: m.memory().get("current") or m.memory().get("pending"), PATIENCE)
-            m.api.stop()
+            if when != "with the machine":
+                m.api.stop()
             m.gybed.process.send_signal(signal.SIGCONT)
             wait(lambda: m.journal().get("phase") == "finalized", PATIENCE)     # nobody waits for the API server
             wait(lambda: m.memory().get("pending"), PATIENCE)
+            if when == "with the machine":
+                m.stop()
+                m.api.stop()
             assert m.reboot() == 0
             assert m.journal().get("outcome") == "committed"
             wait(lambda: any("commit" in a for a in m.memory()["answers"]), PATIENCE)
@@ -268,6 +273,107 @@ def outage_cases(t):
         m.start_node()
         m.wait_for(finalize, "Success", COMMIT)
         assert m.host.path("/var/lib/gybe-node/state.json.lost").exists() and m.events().count("finalized") == 1
+
+
+def kill_cases(t):
+    """Minutes each: one story for every time that gybe-node remembers (renameat), speaks to gybed (sendmsg) or to the API server."""
+    for call in ("renameat", "sendmsg", "sendto"):
+        def killed(m, call=call):
+            m.close()
+            n, met = 0, True
+            while met:
+                n += 1
+                where = m.t.work / f"kill-{call}-{n}"
+                where.mkdir()
+                where.chmod(0o755)
+                story = Machine(m.t, where, FakeApi(m.t.authority))
+                try:
+                    met = killed_story(story, call, n)
+                    story.api.check()
+                except AssertionError as e:
+                    raise AssertionError(f"{call} {n}: {e}\n" + "\n".join(story.log.read_text().splitlines()[-40:])) from None
+                finally:
+                    story.close()
+                    story.api.stop()
+                    shutil.rmtree(where)
+            print(f"    {call}: {n - 1} points", flush=True)
+            assert n > 8, "that was no story"
+        killed.__doc__ = f"gybe-node is killed at each {call} in turn, before and after the reboot: nothing is lost, repeated or told in two ways"
+        t.case(killed)
+
+
+def killed_story(m, call, n):
+    """True: it was killed at least once."""
+    met = []
+
+    def start():
+        m.node = subprocess.Popen(["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
+                                   "-e", f"inject={call}:signal=SIGKILL:when={n}", str(BUILD / "gybe-node"), "--root", str(m.host.root)],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(m.log, "a"),
+                                  env={**m.bus.environ, **m.env, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"})
+
+    def told(op, code, key=STATUS):
+        def there():
+            if m.node.poll() is not None:
+                met.append(m.node.returncode)
+                m.start_node()
+            s = m.status(key)
+            return s.get("operationId") == op and s.get("code") == code
+        try:
+            wait(there)
+        except AssertionError:
+            raise AssertionError(f"{code} did not come: {m.status(STATUS)} {m.status(COMMIT)}") from None
+
+    m.start_gybed()
+    start()
+    stage = request("stage", "3.0.2")
+    finalize = request("finalize", "3.0.2", stage["nodeUpdateId"])
+    m.ask(stage)
+    told(stage["operationId"], "Success")
+    m.ask(finalize)
+    told(finalize["operationId"], "Success")
+    wait(lambda: m.journal().get("phase") == "finalized" and not m.jobs())
+    m.reboot(node=False)
+    start()
+    told(finalize["operationId"], "Success", COMMIT)
+    m.wait_for(finalize["operationId"], "Success")
+    assert all(code == -signal.SIGKILL for code in met), f"it ended by itself: {met}"
+    events = m.events()
+    assert [events.count(e) for e in ("staged", "finalized", "committed")] == [1, 1, 1], events
+    for op in (stage, finalize):
+        codes = m.api.judge.codes(op["operationId"])
+        assert codes in (["InProgress", "Success"], ["Success"], ["InProgress", "Success", "commit:InProgress", "commit:Success"],
+                         ["Success", "commit:InProgress", "commit:Success"], ["InProgress", "Success", "commit:Success"]), codes
+    return bool(met)
+
+
+# --- the real API server's ways ---
+
+def real_cases(t):
+    @t.case
+    def _(m):
+        """a certificate of seventy seconds is renewed by its link while a watch is open: nothing is refused when it is over"""
+        m.credentials("short", seconds=70)
+        until = time.monotonic() + 72
+        m.start()
+        m.wait_for(m.ask(request("stage", "3.0.1")), "AlreadyAtTarget", seconds=60)
+        m.credentials("long")
+        time.sleep(max(0, until - time.monotonic()))
+        m.wait_for(m.ask(request("finalize", "3.0.1")), "AlreadyAtTarget")
+        assert not m.said("401") and not m.said("Unauthorized"), "it was refused"
+
+    @t.case
+    def _(m):
+        """the Node is deleted and made again: parked meanwhile, and its request answered from memory"""
+        m.start()
+        update, stage = m.stage()
+        text = m.api.annotations()[REQUEST]
+        m.api.delete()
+        wait(lambda: m.said("Node is gone"))
+        m.api.create()
+        m.ask(text)
+        m.wait_for(stage, "Success")
+        assert m.said("is a new one") and m.events().count("staged") == 1
 
 
 # --- the server that the request names ---
@@ -626,7 +732,7 @@ def api_cases(t):
 def main():
     words = [a for a in sys.argv[1:] if a != "--real"]
     real = None
-    for tool in ("dbus-daemon", "busctl", "openssl"):
+    for tool in ("dbus-daemon", "busctl", "openssl", *(["strace"] if os.environ.get("GYBE_KILL_NODE") else [])):
         if not shutil.which(tool):
             print(f"skipped: no {tool} here")
             return 77
@@ -641,11 +747,9 @@ def main():
         work.chmod(0o755)
         t = Test(work, real, words)
         try:
-            update_cases(t)
-            outage_cases(t)
-            if not real:
-                omaha_cases(t)
-                api_cases(t)
+            for cases in ((kill_cases,) if os.environ.get("GYBE_KILL_NODE") else
+                          (update_cases, outage_cases, real_cases) if real else (update_cases, outage_cases, omaha_cases, api_cases)):
+                cases(t)
         finally:
             if real:
                 t.api.close()

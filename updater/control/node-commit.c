@@ -136,6 +136,10 @@ static void reboot_refused(Node *n, const char *text)
 
 void node_await_ordered(Node *n, const char *id, const Why *why)
 {
+        if (n->wait == WAIT_DISARM && !id && (why->kind == WHY_BUSY || streq(why->code, "agent"))) {
+                n->wait_at = n->now_ms + BUSY_MS; /* it is armed still */
+                return;
+        }
         if (n->wait == WAIT_DISARM) {
                 give_up(n, "the reboot was refused for too long; the update is not tried at the next boot");
                 return;
@@ -210,6 +214,10 @@ static bool await_reboot(Node *n)
                 order(n, NODE_FINALIZE);
                 return false;
         case WAIT_DISARM:
+                if (n->wait_at > n->now_ms) {
+                        node_wake(n, n->wait_at);
+                        return false;
+                }
                 order(n, NODE_ROLLBACK);
                 return false;
         case WAIT_ASKED:
@@ -284,7 +292,7 @@ static void judge_ours(Node *n, const char *outcome)
         const char *reason = node_engine_text(n, NULL, "reason"),
                    *message = node_engine_text(n, NULL, "message");
         bool kept = streq(outcome, p->operation == NODE_ROLLBACK ? "rolled-back" : "committed");
-        char text[900];
+        char text[TEXT_SIZE];
 
         if (kept && runs_the_target(n)) {
                 (void) snprintf(text, sizeof(text), "committed; this node runs %s in slot %s",
@@ -292,7 +300,7 @@ static void judge_ours(Node *n, const char *outcome)
                 settle(n, NODE_SUCCESS, text, NULL);
                 return;
         }
-        (void) snprintf(text, sizeof(text), "the boot failed (%s): %.600s; this node runs %s",
+        (void) snprintf(text, sizeof(text), "the boot failed (%s): %.1800s; this node runs %s",
                         reason ? reason : outcome, message ? message : "no cause was found",
                         n->version ? n->version : "the slot it ran before");
         settle(n, NODE_TARGET_BOOT_FAILED, text,

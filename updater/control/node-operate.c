@@ -43,7 +43,7 @@ static NodeStatus *answer_new(Node *n, NodeCode code, const char *text)
 static void finish(Node *n, NodeCode code, const char *fmt, ...) _printf_(3, 4);
 static void finish(Node *n, NodeCode code, const char *fmt, ...)
 {
-        char text[1200];
+        char text[TEXT_SIZE];
         NodeStatus *s;
         va_list ap;
 
@@ -352,7 +352,7 @@ static void conclude_failure(Node *n)
         const Json *e = json_get(n->job_result, "error");
         const char *code = json_get_str(e, "code"), *text = json_get_str(e, "message"),
                    *hint = json_get_str(e, "hint");
-        char line[1200];
+        char line[TEXT_SIZE];
 
         (void) snprintf(line, sizeof(line), "%s%s%s", text ? text : "the job ended without saying why",
                         hint ? "; " : "", hint ? hint : "");

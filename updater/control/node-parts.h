@@ -18,7 +18,8 @@
 #define REFUSED_MS     (60 * SEC) /* a reboot that was refused is asked for again */
 #define AGAIN_MS                                                                                             \
         (20 * SEC) /* gybed itself tries a slot once more that may have met a power cut, or it does not */
-#define UNDECIDED_MS (120 * SEC) /* gybe says nothing about this update, and nothing is at work */
+#define TEXT_SIZE    (2 * NODE_MESSAGE_MAX) /* a longer one is cut by who knows how */
+#define UNDECIDED_MS (120 * SEC)            /* gybe says nothing about this update, and nothing is at work */
 
 /* Of the operation, in memory: after a restart it begins with a look. */
 typedef enum NodeStep {

@@ -639,6 +639,20 @@ static void test_reboot_refused(void)
         assert(streq(OP(OP_2), "AgentInternalError") && w.reboots == 0 && streq(w.phase, "staged"));
         end(&w);
 
+        begin(&w,
+              0); /* nobody is there who could take it back: it stays what it is, and is told when it is over */
+        ask(&w, "stage", OP_1, "v2");
+        w.no_reboots = true;
+        ask(&w, "finalize", OP_2, "v2");
+        run(&w, 300);
+        w.gybed_down = true;
+        run(&w, 1200);
+        assert(streq(OP(OP_2), "Success") && streq(w.phase, "finalized"));
+        w.gybed_down = false;
+        run(&w, 60);
+        assert(streq(OP(OP_2), "AgentInternalError") && w.reboots == 0 && streq(w.phase, "staged"));
+        end(&w);
+
         begin(&w, 0); /* an operator takes it back on the node */
         ask(&w, "stage", OP_1, "v2");
         w.no_reboots = true;
