@@ -25,6 +25,7 @@ class FakeApi:
         self.patches, self.complaints, self.refuse, self.tokens = [], [], [], {"good-token"}
         self.certificates, self.expired_serials, self.unauthorized = {f"system:node:{node}"}, set(), 0
         self.connections, self.server, self.watch_seconds, self.cut = set(), None, 0, 0
+        self.forgiven = set()
         self.lists = self.watches = 0
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.show(authority)
@@ -96,7 +97,13 @@ class FakeApi:
         self.server = None
         self.hang_up()
 
+    def forgive(self):
+        """What is written now may be written once more: whoever wrote it may not hear the answer."""
+        with self.lock:
+            self.forgiven |= {(k, v) for n in self.nodes.values() for k, v in n["metadata"]["annotations"].items()}
+
     def hang_up(self):
+        self.forgive()
         for c in list(self.connections):
             try:
                 c.shutdown(2)
@@ -224,10 +231,11 @@ class FakeApi:
                 document = {"kind": "NodeList", "apiVersion": "v1", "metadata": {"resourceVersion": str(self.version)},
                             "items": copy.deepcopy(items)}
             return self.answer(h, 200, document)
+        cut = self.cut      # of the moment at which a test can see that there is a watch
         self.watches += 1
-        self.watch(h, int(query["resourceVersion"][0]), int(query["timeoutSeconds"][0]))
+        self.watch(h, int(query["resourceVersion"][0]), int(query["timeoutSeconds"][0]), cut)
 
-    def watch(self, h, version, seconds):
+    def watch(self, h, version, seconds, cut):
         if not 1 <= seconds <= 600:
             self.complaints.append(f"timeoutSeconds={seconds}")
         if version < self.expired:
@@ -236,7 +244,7 @@ class FakeApi:
         h.send_header("Content-Type", "application/json")
         h.send_header("Transfer-Encoding", "chunked")
         h.end_headers()
-        until, beat, cut = time.monotonic() + (self.watch_seconds or seconds), time.monotonic() + 5, self.cut
+        until, beat = time.monotonic() + (self.watch_seconds or seconds), time.monotonic() + 5
         server = self.server
 
         def send(kind, document):
@@ -286,7 +294,7 @@ class FakeApi:
                 if not isinstance(value, str):
                     return self.complain(h, 422, "Invalid", f"{key} is no string")
                 self.judge.value(key, value)
-                if node["metadata"]["annotations"].get(key) == value:
+                if node["metadata"]["annotations"].get(key) == value and (key, value) not in self.forgiven:
                     self.complaints.append(f"{key} was that already: {value}")
             self.patches.append(annotations)
             node["metadata"]["annotations"].update(annotations)
