@@ -127,12 +127,16 @@ static int sample_slots(Stage *s, const FetchIndex *index, Why *why)
 static int scan_all(Stage *s, Why *why)
 {
         StageDelta *d = s->delta;
-        int r = 0;
+        const SlotParts *const parts[] = { &s->u->host.layout.slot[s->target],
+                                           &s->u->host.layout.slot[slot_other(s->target)] };
+        uint64_t slots = d->to_scan;
+        int r;
 
         for (size_t i = 0; i < s->n_rebuilt; i++)
                 d->to_scan += (uint64_t) s->rebuilt[i].n_blocks * VERITY_BLOCK;
-        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(d->sources); i++)
-                r = plan_add_source(d->plan, &d->sources[i].blocks, scan_progress, s, why);
+        r = slot_survey(s->u->host.disk, parts, d->sources, ELEMENTSOF(d->sources), &s->verity, d->plan,
+                        scan_progress, s, why);
+        d->scanned = slots;
         for (size_t i = 0; r >= 0 && i < s->n_rebuilt; i++)
                 r = plan_add_source(d->plan, &s->rebuilt[i], scan_progress, s, why);
         return r;
@@ -386,6 +390,17 @@ static int seal(Stage *s, const uint8_t root[VERITY_ROOT_SIZE], Why *why)
         return r;
 }
 
+/* Blocks were believed to be in place and are not: they are fetched. 1 with them the root is the promised one, 0 it is not. */
+static int refresh(Stage *s, const uint8_t root[VERITY_ROOT_SIZE], Why *why)
+{
+        int r;
+
+        update_say(s->u, "%u blocks of /usr were not in place any more and are fetched",
+                   assembly_n_stale(s->delta->assembly));
+        r = fetch_missing(s, CONTRADICTIONS_MAX, why);
+        return r <= 0 ? r : seal(s, root, why);
+}
+
 /* 1 the root is the promised one, 0 it cannot be had this way */
 static int repair(Stage *s, const uint8_t root[VERITY_ROOT_SIZE], Why *why)
 {
@@ -418,6 +433,8 @@ static int assemble(Stage *s, Why *why)
         r = fetch_missing(s, CONTRADICTIONS_MAX, why);
         if (r > 0)
                 r = seal(s, root, why);
+        if (r == 0 && assembly_n_stale(d->assembly) > 0)
+                r = refresh(s, root, why);
         return r != 0 ? r : repair(s, root, why);
 }
 

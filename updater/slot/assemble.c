@@ -17,6 +17,7 @@ struct SlotAssembly {
         VerityParams params;
         SlotPlan *plan;
         Verity *hash; /* for single blocks */
+        uint8_t zero[VERITY_ROOT_SIZE];
         TreeWriter tree;
         SlotCount count;
         uint8_t *unit;
@@ -28,7 +29,7 @@ struct SlotAssembly {
         const BlockRange *ranges; /* what is coming in */
         size_t n_ranges, range;
         uint32_t at; /* blocks of ranges[range] that came */
-        uint32_t n_contradictions, n_wrong;
+        uint32_t n_contradictions, n_stale, n_wrong;
 };
 
 /* --- sources --- */
@@ -108,6 +109,8 @@ int assembly_open(Disk *disk, const SlotParts *parts, const VerityParams *verity
                 return r;
         a->unit = area_buffer(SLOT_UNIT);
         r = a->unit ? verity_new(verity, no_tree, NULL, &a->hash) : -ENOMEM;
+        if (r >= 0)
+                r = verity_hash_block(a->hash, memset(a->unit, 0, VERITY_BLOCK), a->zero);
         if (r >= 0)
                 r = tree_writer_init(&a->tree, &a->areas, verity);
         if (r < 0)
@@ -407,14 +410,26 @@ static int read_back(SlotAssembly *a, uint32_t first, uint32_t count, uint8_t *b
         return r;
 }
 
-static int seal_unit(SlotAssembly *a, Verity *verity, uint32_t count)
+/* Into the tree. What has another leaf than it should have is known to be wrong even before the root is. */
+static int seal_unit(SlotAssembly *a, Verity *verity, uint32_t first, uint32_t count)
 {
         for (uint32_t i = 0; i < count; i++) {
                 const uint8_t *block = a->unit + (size_t) i * VERITY_BLOCK;
-                int r = is_zero(block) ? verity_add_zero(verity, 1) : verity_add(verity, block);
+                uint8_t hash[VERITY_ROOT_SIZE];
+                int r = 0;
 
+                if (is_zero(block))
+                        memcpy(hash, a->zero, sizeof(hash));
+                else
+                        r = verity_hash_block(a->hash, block, hash);
+                if (r >= 0)
+                        r = verity_add_leaf(verity, hash);
                 if (r < 0)
                         return r;
+                if (memcmp(hash, plan_leaf(a->plan, first + i), INDEX_LEAF_SIZE) == 0)
+                        continue;
+                plan_set(a->plan, first + i, PLAN_FETCHED);
+                a->n_stale++;
         }
         return 0;
 }
@@ -427,6 +442,7 @@ static int read_all_back(SlotAssembly *a, uint8_t root[VERITY_ROOT_SIZE], Why *w
 
         a->tree.used = 0;
         a->tree.why = why;
+        a->n_stale = 0;
         if (r >= 0)
                 r = area_sync(a->areas.data, why);
         for (uint32_t at = 0; r >= 0 && at < total;) {
@@ -434,7 +450,7 @@ static int read_all_back(SlotAssembly *a, uint8_t root[VERITY_ROOT_SIZE], Why *w
 
                 r = read_back(a, at, n, a->unit, why);
                 if (r >= 0)
-                        r = seal_unit(a, verity, n);
+                        r = seal_unit(a, verity, at, n);
                 at += n;
                 if (r >= 0)
                         r = tell(a, at);
@@ -460,6 +476,11 @@ int assembly_seal(SlotAssembly *a, const uint8_t root[VERITY_ROOT_SIZE], Why *wh
         if (r >= 0)
                 r = tree_writer_check(&a->tree, root, why);
         return r < 0 ? r : 1;
+}
+
+uint32_t assembly_n_stale(const SlotAssembly *a)
+{
+        return a->n_stale;
 }
 
 /* --- judging --- */

@@ -17,6 +17,12 @@ typedef struct SlotSource {
 int slot_source_open(Disk *disk, const Partition *p, uint32_t n_blocks, SlotSource *ret, Why *why);
 void slot_source_done(SlotSource *s);
 
+/* Adds them to the plan, the spare slot first, and finds out what they hold: from a slot's own hash tree where that has the salt of
+ * the image (then it is as good a hint as any, and 128 times shorter), else by reading all of it, on a thread for each slot.
+ * parts[i] are those of sources[i]. progress: of what has to be read. */
+int slot_survey(Disk *disk, const SlotParts *const parts[], const SlotSource sources[], unsigned n,
+                const VerityParams *image, SlotPlan *plan, PlanProgress progress, void *ctx, Why *why);
+
 typedef struct SlotAssembly SlotAssembly;
 
 /* plan is decided, and borrowed; blocks that turn out not to be what they should be are set to be fetched in it */
@@ -38,9 +44,11 @@ int assembly_put(SlotAssembly *a, const void *data, size_t size, Why *why);
 /* Blocks that came with another leaf than the index says. One of the two lies; the root hash knows which. */
 uint32_t assembly_n_contradictions(const SlotAssembly *a);
 
-/* Reads all of it back, writes the tree. 1: the root is that one, and the slot is somebody's. 0: it is not; then either
- * assembly_judge() is given the published tree, or the slot stays nobody's. */
+/* Reads all of it back, writes the tree. 1: the root is that one, and the slot is somebody's. 0: it is not; blocks with another leaf
+ * than the plan says are set to be fetched, and when there are none assembly_judge() may be given the published tree. Else the slot
+ * stays nobody's. */
 int assembly_seal(SlotAssembly *a, const uint8_t root[VERITY_ROOT_SIZE], Why *why);
+uint32_t assembly_n_stale(const SlotAssembly *a); /* what sealing has set to be fetched */
 /* Proved leaf hashes: the blocks of the slot that have others are set to be fetched. A VerityLeaves, ctx is the assembly. */
 int assembly_judge(void *a, uint64_t first, uint32_t count, const uint8_t *hashes, Why *why);
 uint32_t assembly_n_wrong(const SlotAssembly *a); /* what judging has found */

@@ -191,25 +191,45 @@ static int scan(const SlotPlan *plan, const BlockSource *s, uint32_t first, uint
         return 0;
 }
 
-int plan_add_source(SlotPlan *plan, const BlockSource *source, PlanProgress progress, void *ctx, Why *why)
+int plan_add_room(SlotPlan *plan, const BlockSource *source, Why *why)
 {
         unsigned i = plan->n_sources;
-        uint8_t *buf;
-        int r;
 
         assert(i < BLOCK_SOURCES_MAX);
         if (source->n_blocks > INDEX_BLOCKS_MAX)
                 return fail(why, -EFBIG, WHY_HOST, "too-big", "%s: more blocks than can be planned with",
                             source->name);
         plan->here[i] = calloc(MAX(source->n_blocks, 1u), LEAF);
-        buf = aligned_alloc(VERITY_BLOCK, (size_t) BLOCK_SOURCE_UNIT * VERITY_BLOCK);
-        r = plan->here[i] && buf ? 0 : -ENOMEM;
+        if (!plan->here[i])
+                return fail_errno(why, -ENOMEM, WHY_HOST, "%s", source->name);
         plan->sources[i] = *source;
         plan->n_sources++;
-        if (r >= 0)
-                r = scan(plan, source, 0, source->n_blocks, plan->here[i], buf, progress, ctx, why);
+        return 0;
+}
+
+void plan_known(SlotPlan *plan, unsigned source, uint32_t first, uint32_t count, const uint8_t *hashes)
+{
+        assert(first <= plan->sources[source].n_blocks && count <= plan->sources[source].n_blocks - first);
+        for (uint32_t i = 0; i < count; i++)
+                memcpy(plan->here[source] + (size_t) (first + i) * LEAF,
+                       hashes + (size_t) i * VERITY_ROOT_SIZE, LEAF);
+}
+
+int plan_scan(SlotPlan *plan, unsigned source, PlanProgress progress, void *ctx, Why *why)
+{
+        const BlockSource *s = &plan->sources[source];
+        uint8_t *buf = aligned_alloc(VERITY_BLOCK, (size_t) BLOCK_SOURCE_UNIT * VERITY_BLOCK);
+        int r = buf ? scan(plan, s, 0, s->n_blocks, plan->here[source], buf, progress, ctx, why) : -ENOMEM;
+
         free(buf);
-        return r < 0 ? fail_errno(why, r, WHY_HOST, "%s", source->name) : 0;
+        return r < 0 ? fail_errno(why, r, WHY_HOST, "%s", s->name) : 0;
+}
+
+int plan_add_source(SlotPlan *plan, const BlockSource *source, PlanProgress progress, void *ctx, Why *why)
+{
+        int r = plan_add_room(plan, source, why);
+
+        return r < 0 ? r : plan_scan(plan, plan->n_sources - 1, progress, ctx, why);
 }
 
 /* --- groups --- */

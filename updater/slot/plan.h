@@ -67,6 +67,12 @@ void plan_freep(SlotPlan **plan);
 typedef int (*PlanProgress)(void *ctx, uint32_t blocks); /* so many more; negative stops */
 int plan_add_source(SlotPlan *plan, const BlockSource *source, PlanProgress progress, void *ctx, Why *why);
 
+/* The same in two steps, and room for leaves that are found out otherwise (assemble.h). plan_known() may leave some out: they match
+ * nothing. */
+int plan_add_room(SlotPlan *plan, const BlockSource *source, Why *why);
+int plan_scan(SlotPlan *plan, unsigned source, PlanProgress progress, void *ctx, Why *why);
+void plan_known(SlotPlan *plan, unsigned source, uint32_t first, uint32_t count, const uint8_t *hashes);
+
 /* Ahead of reading all of a source: do stretches of it, spread over it, hold any group of the image's index (checked by
  * index_groups_check())? 1 yes, or it is too small to be asked; 0 no: hardly more than zeroes and chance will be found there. */
 int plan_sample(const SlotPlan *plan, const BlockSource *source, const uint8_t *groups, uint32_t n_groups,

@@ -40,7 +40,7 @@ typedef struct Fixture {
         uint8_t *tree;               /* hash image of data */
         uint64_t tree_size;
         uint8_t *leaves; /* 32 bytes each */
-        uint32_t n_leaves;
+        uint32_t n_leaves, n_read;
         uint8_t root[32];
         Bytes index;
         SlotSource sources[2];
@@ -84,6 +84,8 @@ static void hash_image(Fixture *f)
         Verity *v = NULL;
 
         assert(verity_hash_size(DATA_BLOCKS, &f->tree_size) == 0);
+        free(f->tree);
+        free(f->leaves);
         f->tree = calloc(1, f->tree_size);
         f->leaves = calloc(DATA_BLOCKS, 32);
         assert(verity_new(&f->params, keep_tree, f, &v) == 0);
@@ -194,6 +196,12 @@ static void give_leaves(Fixture *f)
         }
 }
 
+static int count_read(void *ctx, uint32_t blocks)
+{
+        ((Fixture *) ctx)->n_read += blocks;
+        return 0;
+}
+
 static void plan_open_with(Fixture *f, int (*spy)(void *, uint32_t, uint32_t, void *, Why *))
 {
         plan_close(f);
@@ -204,8 +212,17 @@ static void plan_open_with(Fixture *f, int (*spy)(void *, uint32_t, uint32_t, vo
                 f->sources[1].blocks.read = spy;
                 f->sources[1].blocks.self = f;
         }
-        assert(plan_add_source(f->plan, &f->sources[0].blocks, NULL, NULL, NULL) == 0);
-        assert(plan_add_source(f->plan, &f->sources[1].blocks, NULL, NULL, NULL) == 0);
+        if (spy) {
+                assert(plan_add_source(f->plan, &f->sources[0].blocks, NULL, NULL, NULL) == 0);
+                assert(plan_add_source(f->plan, &f->sources[1].blocks, NULL, NULL, NULL) == 0);
+        } else {
+                const SlotParts active = { .data = f->active };
+                const SlotParts *const parts[] = { &f->parts, &active };
+
+                f->n_read = 0;
+                assert(slot_survey(f->disk, parts, f->sources, 2, &f->params, f->plan, count_read, f, NULL) ==
+                       0);
+        }
         give_leaves(f);
         assert(plan_decide(f->plan, NULL) == 0);
         assert(assembly_open(f->disk, &f->parts, &f->params, f->plan, &f->assembly, NULL) == 0);
@@ -387,6 +404,44 @@ static void test_rot(void)
         fixture_done(&f);
 }
 
+/* A slot with a tree of the same salt is not read to know what it holds; and when the tree says more than the data keep, reading back
+ * finds that out, and nobody's tree is needed. */
+static void test_own_tree(void)
+{
+        Fixture f;
+
+        fixture_open(&f);
+        fixture_fill(&f);
+        plan_open_with(&f, NULL);
+        assert(f.n_read == 2 * (f.active->size / BLOCK));
+        (void) assemble(&f);
+
+        flip_disk(f.parts.data, 17);
+        flip_disk(f.parts.data, 3999);
+        plan_open_with(&f, NULL);
+        assert(f.n_read == f.active->size / BLOCK && f.n_leaves == 0);
+        f.fetched = 0;
+        assert(assembly_copy(f.assembly, NULL) == 0);
+        fetch_all(&f);
+        assert(f.fetched == 0);
+        assert(assembly_seal(f.assembly, f.root, NULL) == 0 && assembly_n_stale(f.assembly) == 2);
+        fetch_all(&f);
+        assert(f.fetched == 2);
+        assert(assembly_seal(f.assembly, f.root, NULL) == 1 && assembly_n_stale(f.assembly) == 0);
+        expect_slot(&f);
+
+        flip_disk(f.parts.hash, 2); /* a tree that is not whole is not asked */
+        plan_open_with(&f, NULL);
+        assert(f.n_read == 2 * (f.active->size / BLOCK));
+        (void) assemble(&f);
+        f.params.salt[3] ^= 1; /* nor one with another salt */
+        hash_image(&f);
+        plan_open_with(&f, NULL);
+        assert(f.n_read == 2 * (f.active->size / BLOCK));
+        (void) assemble(&f);
+        fixture_done(&f);
+}
+
 /* The tree, as it is published, and what it finds. */
 static void repair(Fixture *f, uint32_t wrong)
 {
@@ -543,6 +598,7 @@ int main(void)
         test_sources();
         test_resume();
         test_rot();
+        test_own_tree();
         test_repair();
         test_lying_index();
         test_bad_sectors();
