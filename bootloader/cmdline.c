@@ -94,6 +94,7 @@ static int take_slot_arg(Arg arg, const char *value, CmdlineArgs *a)
                 return parse_slot_letter(value, &a->slot);
         case ARG_OPTIONS:
                 a->ignores_corruption = strstr(value, "ignore-corruption");
+                a->odd_options = !streq(value, "panic-on-corruption");
                 return 0;
         case _ARG_MAX:
                 break;
@@ -281,6 +282,10 @@ static int check_fit(const CmdlineArgs *a, const char *name, const SlotExpect *e
                 return wrong(why, name, "acl.slot=", letters[a->slot], letters[e->slot]);
         if (a->ignores_corruption)
                 return distrust(why, "slot-addon", name, "its verity options ignore corruption");
+        /* acl-verity-setup goes by acl.slot= and stops at any other option; where the tree is inline it does not run */
+        if (a->odd_options && a->slot >= 0 && *a->hash && !streq(a->hash, a->data))
+                return distrust(why, "slot-addon", name,
+                                "its verity options are not panic-on-corruption, so the initrd would stop");
         return check_devices(a, name, e, why);
 }
 

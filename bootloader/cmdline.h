@@ -14,8 +14,8 @@ typedef struct CmdlineArgs {
                 bad; /* static name of the first argument that is given twice or malformed; NULL: all is well */
         char usrhash[65]; /* "" when absent or malformed; so are the others */
         char data[37], hash[37], sig[37];
-        int slot; /* acl.slot; -1 absent */
-        bool ignores_corruption;
+        int slot;                             /* acl.slot; -1 absent */
+        bool ignores_corruption, odd_options; /* verity options other than panic-on-corruption */
         bool first_boot;  /* flatcar.first_boot= or ignition.firstboot: provisioning would run again */
         unsigned n_other; /* everything else */
         bool panic_reboots, panic_stays; /* panic= not 0; panic=0 */

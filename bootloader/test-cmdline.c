@@ -153,6 +153,18 @@ static void test_check(void)
                 { "corruption ignored", base,
                   DATA(USR_B) HASH(HASH_B) "usrhash=" ROOT_B " systemd.verity_usr_options=ignore-corruption",
                   NULL, NULL, 0, "slot-addon" },
+                { "an option that acl-verity-setup refuses", base,
+                  DATA(USR_B) HASH(HASH_B) "usrhash=" ROOT_B
+                                           " acl.slot=b systemd.verity_usr_options=restart-on-corruption",
+                  NULL, NULL, 0, "slot-addon" },
+                { "the same where nothing says that it runs", base,
+                  DATA(USR_B) HASH(HASH_B) "usrhash=" ROOT_B
+                                           " systemd.verity_usr_options=restart-on-corruption",
+                  NULL, NULL, 0, NULL },
+                { "inline, where it does not run", base,
+                  DATA(USR_B) HASH(USR_B) "usrhash=" ROOT_B " acl.slot=b systemd.verity_usr_options="
+                                          "hash-offset=4096,panic-on-corruption",
+                  NULL, NULL, 1, NULL },
                 { "no slot addon, tree apart", base, NULL, NULL, NULL, 0, "slot-addon" },
                 { "no slot addon, tree apart, all in the UKI", SLOT_B, NULL, NULL, NULL, 0, "slot-addon" },
                 { "both", SLOT_B, SLOT_B, NULL, NULL, 0, "stray-verity" },
