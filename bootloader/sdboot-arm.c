@@ -407,6 +407,15 @@ int sd_arm(Boot *boot, const char *entry, Why *why)
         return r < 0 ? fail_errno(why, r, WHY_HOST, "EFI variable LoaderEntryOneShot") : 0;
 }
 
+/* A BootNext that starts something else (a firmware update, say) is somebody else's; ours was spent at the last start. */
+static bool is_foreign_next(SdBoot *b)
+{
+        uint16_t next, current;
+
+        return efivar_get_u16(&b->vars, EFI_GLOBAL, "BootNext", &next) >= 0 &&
+               efivar_get_u16(&b->vars, EFI_GLOBAL, "BootCurrent", &current) >= 0 && next != current;
+}
+
 int sd_disarm(Boot *boot, const char *entry, Why *why)
 {
         SdBoot *b = sd(boot);
@@ -419,7 +428,7 @@ int sd_disarm(Boot *boot, const char *entry, Why *why)
                 r = efivar_delete(&b->vars, EFI_LOADER, "LoaderEntryOneShot");
         if (r < 0)
                 return fail_errno(why, r, WHY_HOST, "removing the EFI variable LoaderEntryOneShot");
-        r = efivar_delete(&b->vars, EFI_GLOBAL, "BootNext");
+        r = is_foreign_next(b) ? 0 : efivar_delete(&b->vars, EFI_GLOBAL, "BootNext");
         if (r < 0)
                 return fail_errno(why, r, WHY_HOST, "removing the EFI variable BootNext");
         return sd_remove_intent(boot, why);

@@ -930,6 +930,23 @@ static void test_arm(void)
 }
 
 /* Trident's set-up: each slot starts its own loader copy. What started this machine is not replaced while it is needed. */
+/* What a firmware update left for the next start is not ours to take away. */
+static void test_foreign_next(void)
+{
+        static const uint8_t own[] = { 1, 0 }, other[] = { 0x33, 0 };
+        Host h;
+
+        host_open(&h);
+        keep(&h, FACTORY);
+        set_var(&h, EFI_GLOBAL, "BootNext", other, 2, 7);
+        DO(&h, disarm(h.boot, NULL, &why));
+        assert(get_u16(&h, "BootNext") == 0x33);
+        set_var(&h, EFI_GLOBAL, "BootNext", own, 2, 7);
+        DO(&h, disarm(h.boot, NULL, &why));
+        assert(get_u16(&h, "BootNext") == -1);
+        host_done(&h);
+}
+
 static void test_loader_folders(void)
 {
         _cleanup_(boot_plan_done) BootPlan plan = { 0 }, second = { 0 };
@@ -981,6 +998,7 @@ int main(void)
         test_way_back();
         test_way_back_cmdline();
         test_arm();
+        test_foreign_next();
         test_loader_folders();
         return 0;
 }

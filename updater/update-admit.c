@@ -375,6 +375,9 @@ static int judge(Update *u, Why *why)
         if ((u->offer.explicit_ || u->options.version) && !u->options.unattended)
                 flags |= JUDGE_EXPLICIT;
         r = release_judge(&u->release, &host, flags, why);
+        if (r > 0 && !host.running_serial_known)
+                return fail(why, -ENODATA, WHY_NOTHING, "nothing-newer", "%s: its /usr is what runs",
+                            u->release.version);
         if (r > 0)
                 return fail(why, -ENODATA, WHY_NOTHING, "nothing-newer",
                             "%s: nothing newer than what runs (serial %llu)", u->release.version,
