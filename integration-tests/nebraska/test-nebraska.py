@@ -11,16 +11,19 @@ import importlib.util
 import json
 import os
 import pwd
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 import uuid
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "lib"))
+sys.path[:0] = [str(HERE.parent / "lib"), str(HERE.parent / "kubernetes")]
 spec = importlib.util.spec_from_file_location("omaha", HERE.parent / "walk" / "test-omaha.py")
 omaha = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(omaha)
@@ -150,6 +153,44 @@ class Group:
     wrong = []
 
 
+class Front:
+    """TLS before the server: what a request names is https."""
+
+    def __init__(self, pem):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(pem)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{self.listener.getsockname()[1]}/v1/update"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        try:
+            while True:
+                threading.Thread(target=self.serve, args=(self.listener.accept()[0],), daemon=True).start()
+        except OSError:
+            pass
+
+    def serve(self, plain):
+        try:
+            with self.context.wrap_socket(plain, server_side=True) as client, socket.create_connection(("127.0.0.1", PORT)) as server:
+                threading.Thread(target=self.pump, args=(server, client), daemon=True).start()
+                self.pump(client, server)
+        except OSError:
+            plain.close()
+
+    @staticmethod
+    def pump(a, b):
+        try:
+            while data := a.recv(65536):
+                b.sendall(data)
+            b.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def stop(self):
+        self.listener.close()
+
+
 def night():
     """A time zone in which it is three o'clock in the morning."""
     offset = 3 - time.gmtime().tm_hour
@@ -263,6 +304,41 @@ def cases(t, s):
             assert code is None or got == code, (change, got)
         h.configure(t.source(n, url=n.url + "/"))   # with a slash, as update_engine has it
         expect(h, 0, "check")
+
+    @t.case
+    def _():
+        """by the annotations of a Kubernetes Node: gybe-node, gybed and a job tell the server of the request; a floor is an invalid request"""
+        from apiserver import FakeApi
+        from contract import COMMIT, Authority, request
+        from machine import Machine, wait
+        n = Group(s, t, "3.0.3")
+        n.floor("3.0.2")
+        t.authority = Authority(t.work / "pki")
+        front = Front(t.authority.issue("updates", "/CN=updates", "IP:127.0.0.1", "serverAuth"))
+        where = t.work / "kubernetes"
+        where.mkdir(mode=0o755)
+        m = Machine(t, where, FakeApi(t.authority), config={"http": {"ca": "/etc/gybe/ca.pem"}})
+        try:
+            omaha.shutil.copy(t.authority.ca, m.host.path("/etc/gybe/ca.pem"))
+            m.start()
+            of = {"server": front.url, "appId": n.app, "track": n.track}
+            assert "3.0.2" in m.wait_for(m.ask(request("stage", "3.0.3", **of)), "InvalidRequest")["message"]
+            wait(lambda: n.row()[0] == "3")
+            stage = request("stage", "3.0.2", **of)
+            m.wait_for(m.ask(stage), "Success")
+            wait(lambda: n.row()[0] == "6")
+            finalize = m.ask(request("finalize", "3.0.2", stage["nodeUpdateId"], **of))
+            m.wait_for(finalize, "Success")
+            wait(lambda: n.row()[0] == "5" and not m.jobs())
+            m.reboot()
+            m.wait_for(finalize, "Success", COMMIT)
+            wait(lambda: n.row() == ["4", "3.0.2", "3.0.2", "f"])
+            assert n.history()[-5:] == STORY, n.history()
+            m.api.check()
+        finally:
+            m.close()
+            m.api.stop()
+            front.stop()
 
     @t.case
     def _():
