@@ -427,6 +427,7 @@ static Json *stage_story(const Stage *s)
         json_set_str(more, "source", s->u->source_text);
         json_set_str(more, "anchor", s->u->anchor_name);
         json_set(more, "keys", keys);
+        json_set_str(more, "releaseSha256", s->u->has_release ? s->u->release_sha256 : NULL);
         json_set_u64(bytes, "fetched", fetch_bytes(s->u->fetch));
         json_set_u64(bytes, "written", c->written);
         json_set_u64(bytes, "skipped", c->skipped);

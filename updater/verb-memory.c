@@ -20,34 +20,86 @@ static void one_line(char *text)
                         *text = ' ';
 }
 
+/* What is for machines, or is told in another column. */
+static bool is_hidden(const char *key)
+{
+        static const char *const hidden[] = {
+                "time",  "event",    "prev",      "updateId", "uid",           "name",
+                "bytes", "roothash", "ukiSha256", "health",   "releaseSha256", "missingGuarantees",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(hidden); i++)
+                if (streq(hidden[i], key))
+                        return true;
+        return false;
+}
+
+/* Digests are told apart by their beginnings; --json has all of them. */
+static void show_list(Str *line, const char *key, const Json *list)
+{
+        const char *comma = "=";
+
+        if (json_len(list) == 0)
+                return;
+        str_addf(line, "  %s", key);
+        json_foreach (item, list) {
+                const char *s = json_str(item);
+
+                str_addf(line, streq(key, "keys") ? "%s%.16s" : "%s%s", comma, s ? s : "?");
+                comma = ",";
+        }
+}
+
+typedef struct EventLine {
+        Str text;
+        const Json *event;
+} EventLine;
+
 static int show_event(void *ctx, const char *key, const Json *value)
 {
-        Str *line = ctx;
+        EventLine *e = ctx;
+        Str *line = &e->text;
         const char *s = json_str(value);
+        bool yes;
         uint64_t n;
 
-        if (streq(key, "time") || streq(key, "event") || streq(key, "prev") || streq(key, "updateId") ||
-            streq(key, "uid") || streq(key, "keys") || streq(key, "bytes") || streq(key, "roothash") ||
-            streq(key, "ukiSha256") || streq(key, "health"))
+        if (is_hidden(key))
                 return 0;
-        if (s)
+        if (json_is_array(value))
+                show_list(line, key, value);
+        else if (s)
                 str_addf(line, "  %s=%s", key, s);
-        else if (json_u64(value, &n) > 0)
+        else if (json_u64(value, &n) > 0 && (n > 0 || !streq(key, "yieldedMs")))
                 str_addf(line, "  %s=%" PRIu64, key, n);
+        else if (json_get_bool(e->event, key, &yes) > 0 && yes)
+                str_addf(line, "  %s=yes", key);
         return 0;
+}
+
+/* Who decided: a name where one is known. */
+static void show_actor(Str *line, const Json *event)
+{
+        const char *name = json_get_str(event, "name");
+        uint64_t uid;
+
+        if (name)
+                str_addf(line, "  by=%s", name);
+        else if (json_get_u64(event, "uid", &uid) > 0)
+                str_addf(line, "  by=uid %" PRIu64, uid);
 }
 
 static void show_events(const Json *events)
 {
         json_foreach (e, events) {
-                Str line = STR_NULL;
+                EventLine line = { .text = STR_NULL, .event = e };
                 const char *when = json_get_str(e, "time"), *what = json_get_str(e, "event");
 
-                str_addf(&line, "%s  %-12s", when ? when : "-", what ? what : "-");
+                str_addf(&line.text, "%s  %-13s", when ? when : "-", what ? what : "-");
                 (void) json_each(e, show_event, &line);
-                one_line(line.text);
-                (void) printf("%s\n", line.text ? line.text : "");
-                str_done(&line);
+                show_actor(&line.text, e);
+                one_line(line.text.text);
+                (void) printf("%s\n", line.text.text ? line.text.text : "");
+                str_done(&line.text);
         }
 }
 

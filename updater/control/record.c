@@ -11,7 +11,8 @@ int record_history(const Env *env, uint64_t max, Json **ret, uint64_t *ret_broke
 {
         Json *events = NULL, *j;
         uint64_t broken = 0;
-        int r = history_read_newest(env, max, &events, &broken, why);
+        char head[65];
+        int r = history_read_newest(env, max, &events, &broken, head, why);
 
         if (r < 0)
                 return r;
@@ -20,6 +21,7 @@ int record_history(const Env *env, uint64_t max, Json **ret, uint64_t *ret_broke
         json_set_bool(j, "chainHolds", broken == 0);
         if (broken > 0)
                 json_set_u64(j, "brokenAtLine", broken);
+        json_set_str(j, "head", head[0] ? head : NULL);
         json_set(j, "events", events);
         *ret = j;
         *ret_broken = broken;

@@ -207,7 +207,8 @@ static int reader_next(Reader *r, const uint8_t **ret, size_t *ret_size)
 }
 
 /* Walks the whole chain, keeps the events that begin at or behind from. */
-static int read_chain(Reader *reader, uint64_t from, Json *events, uint64_t *ret_broken_at)
+static int read_chain(Reader *reader, uint64_t from, Json *events, uint64_t *ret_broken_at,
+                      char ret_head[SHA256_HEX])
 {
         char prev[SHA256_HEX];
         uint64_t number = 0, offset = 0, broken = 0;
@@ -235,6 +236,8 @@ static int read_chain(Reader *reader, uint64_t from, Json *events, uint64_t *ret
         if (r < 0)
                 return r;
         *ret_broken_at = broken;
+        if (number > 0)
+                memcpy(ret_head, prev, sizeof(prev));
         return 0;
 }
 
@@ -255,10 +258,12 @@ static int open_for_reading(const Env *env, Reader *ret, Why *why)
         return 0;
 }
 
-int history_read_newest(const Env *env, uint64_t max_bytes, Json **ret, uint64_t *ret_broken_at, Why *why)
+int history_read_newest(const Env *env, uint64_t max_bytes, Json **ret, uint64_t *ret_broken_at,
+                        char ret_head[65], Why *why)
 {
         _cleanup_(reader_done) Reader reader = { .fd = -1 };
         _cleanup_(json_unrefp) Json *events = json_new_array();
+        char head[SHA256_HEX] = "";
         uint64_t broken = 0;
         int r;
 
@@ -269,12 +274,14 @@ int history_read_newest(const Env *env, uint64_t max_bytes, Json **ret, uint64_t
                 return r;
         if (r >= 0) {
                 r = read_chain(&reader, reader.size > max_bytes ? reader.size - max_bytes : 0, events,
-                               &broken);
+                               &broken, head);
                 if (r < 0)
                         return fail_errno(why, r, WHY_HOST, "%s/%s", STATE_DIR, HISTORY_NAME);
         }
         *ret = TAKE(events);
         *ret_broken_at = broken;
+        if (ret_head)
+                memcpy(ret_head, head, sizeof(head));
         return 0;
 }
 
@@ -324,5 +331,5 @@ int history_last(const Env *env, const char *member, Json **ret, Why *why)
 
 int history_read(const Env *env, Json **ret, uint64_t *ret_broken_at, Why *why)
 {
-        return history_read_newest(env, HISTORY_READ_MAX, ret, ret_broken_at, why);
+        return history_read_newest(env, HISTORY_READ_MAX, ret, ret_broken_at, NULL, why);
 }

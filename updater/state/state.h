@@ -216,8 +216,10 @@ int history_append(const Env *env, Json *event, Why *why);
 /* The newest lines (HISTORY_READ_MAX bytes of them), oldest first, as a JSON array. The chain is checked from
  * the first line of the file on: *ret_broken_at is the 1-based line where it breaks, 0 when it holds. */
 int history_read(const Env *env, Json **ret, uint64_t *ret_broken_at, Why *why);
-/* The same, with the newest max_bytes only. */
-int history_read_newest(const Env *env, uint64_t max_bytes, Json **ret, uint64_t *ret_broken_at, Why *why);
+/* The same, with the newest max_bytes only. ret_head (may be NULL; "": no line yet): the SHA-256 of the last line, which the
+ * next one will name; who keeps it elsewhere notices when lines are cut off. */
+int history_read_newest(const Env *env, uint64_t max_bytes, Json **ret, uint64_t *ret_broken_at,
+                        char ret_head[65], Why *why);
 /* The newest event that has this member, unchecked: 1 and *ret, 0 none. */
 int history_last(const Env *env, const char *member, Json **ret, Why *why);
 

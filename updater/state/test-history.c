@@ -54,11 +54,13 @@ static void test_chain(const Env *env)
 {
         _cleanup_(json_unrefp) Json *events = NULL, *none = NULL;
         _cleanup_(bytes_done) Bytes b = BYTES_NULL;
-        char hex[SHA256_HEX];
+        char hex[SHA256_HEX], head[SHA256_HEX];
         uint64_t broken = 9;
         char *line;
 
-        assert(read_events(env, &broken, &none) == 0 && broken == 0); /* no file yet */
+        assert(history_read_newest(env, 1, &none, &broken, head, NULL) >= 0 && !head[0]); /* no file yet */
+        none = json_unref(none);
+        assert(read_events(env, &broken, &none) == 0 && broken == 0);
         append(env, "one");
         append(env, "two \xe2\x86\x92 \"quoted\"\nwith a newline");
         append(env, "three");
@@ -76,6 +78,10 @@ static void test_chain(const Env *env)
                 assert(streq(json_get_str(json_at(events, i), "prev"), hex));
                 line += n + 1;
         }
+        assert(sha256_hex(line, strcspn(line, "\n"), hex) >= 0);
+        events = json_unref(events);
+        assert(history_read_newest(env, 1, &events, &broken, head, NULL) >= 0 && broken == 0);
+        assert(streq(head, hex)); /* what the next line will name */
 }
 
 /* Every prefix of the file is a power cut: reading never fails, appending heals, the chain holds. */
