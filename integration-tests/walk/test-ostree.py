@@ -12,6 +12,8 @@ import json
 import lzma
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -19,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from cases import Cases
-from sandbox import Host, build, gybe, history, image, keygen, release_tool, run, sign, status
+from sandbox import BUILD, Host, build, gybe, history, image, keygen, release_tool, run, sign, status
 
 REF = "azure-container-linux/x86_64/stable"
 VERSIONS = ("3.0.1", "3.0.2", "3.0.3")
@@ -369,6 +371,29 @@ def updating(t):
 
     @t.case
     def _():
+        """killed at one request after the other and staged again: the same bytes, and no whole image fetched for it"""
+        h = t.host("killed")
+        expect(h, 0, "stage")
+        asked, once = len(t.server.asked), t.server.sent
+        for k in sorted({asked * i // 6 for i in range(1, 6)} | {asked - 1}):
+            h = t.host("killed")
+            with subprocess.Popen([str(BUILD / "gybe"), "--root", str(h.root), "--disk", str(h.disk), "stage"], stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL, env={**os.environ, "GYBE_LIBEXEC": str(BUILD)}, start_new_session=True) as p:
+                def kill(name, data):
+                    if len(t.server.asked) == k:
+                        os.killpg(p.pid, signal.SIGKILL)
+                    return data
+                t.server.reset(kill)
+                p.wait()
+            assert p.returncode == -signal.SIGKILL, (k, p.returncode)
+            before = t.server.sent
+            t.server.tamper = None
+            expect(h, 0, "stage")
+            check_slot(h, "B", v3)
+            assert t.server.sent - before <= once * 1.05, (k, once, before, t.server.sent)
+
+    @t.case
+    def _():
         """--version walks the history; a version that is not in it is said so"""
         h = t.host("pinned")
         expect(h, 0, "stage", "--version", "3.0.2")
@@ -398,6 +423,31 @@ def updating(t):
             expect(h, 10, "update")
         finally:
             ref.write_text(now)
+
+    @t.case
+    def _():
+        """rotated roots lie beside the COSI: hosts follow, and nothing is published that they would refuse"""
+        new, root2, repo = keygen(t.work / "keys2"), t.work / "root.2.json", t.work / "repo2"
+        release_tool("root", "rotate", t.keys / "root.json", "--release-key", new / "release.pub.pem", "--key", t.keys / "root.pem", "-o", root2)
+        folder = t.work / "rotated"
+        folder.mkdir()
+        cosi = folder / t.cosis["3.0.3"].name
+        os.link(t.cosis["3.0.3"], cosi)
+        publish = ("publish", "--ostree", repo, "--deltas", "0", "--tree", v3.dir / "tree")
+        release_tool("publish", "--ostree", repo, "--root", root2)
+        assert (repo / "gybe/root.2.json").read_bytes() == root2.read_bytes()
+        sign(cosi, [keygen(t.work / "stranger") / "release.pem"], "3.0.3", 1003)
+        r = release_tool(*publish, cosi, check=False)
+        assert r.returncode == 4 and "required signers" in r.stdout and not (repo / "refs/heads" / REF).exists(), (r.returncode, r.stdout)
+        Path(str(cosi)[:-5] + ".release.json").unlink()
+        sign(cosi, [new / "release.pem"], "3.0.3", 1003)
+        release_tool(*publish, cosi)
+        server = Server(repo)
+        h = t.host("rotated", url=server.url)
+        expect(h, 0, "stage")
+        check_slot(h, "B", v3)
+        assert "gybe/root.2.json" in server.asked, server.asked
+        server.shutdown()
 
     @t.case
     def _():

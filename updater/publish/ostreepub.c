@@ -18,6 +18,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -30,6 +31,8 @@ typedef struct OstreePub {
         Meter *meter;
         OstreeRepo repo;
         KeyRing ring;
+        Root root; /* the newest, for judging what hosts would say */
+        bool has_root;
         Json *commits, *warnings;
 } OstreePub;
 
@@ -37,6 +40,7 @@ static void ostree_pub_done(OstreePub *p)
 {
         ostree_repo_done(&p->repo);
         keyring_done(&p->ring);
+        root_done(&p->root);
         json_unrefp(&p->commits);
         json_unrefp(&p->warnings);
 }
@@ -62,6 +66,98 @@ static void ostree_item_done(OstreeItem *item)
         strv_freep(&item->refs);
         cosi_view_done(&item->view);
         json_unrefp(&item->said);
+}
+
+/* --- beside the commits --- */
+
+static int copy_as(OstreePub *p, const char *path, const char *name, Why *why)
+{
+        _cleanup_(close_fdp) int dir_fd = dir_make(p->repo.fd, COSI_FOLDER, 0755),
+                                 from = open(path, O_RDONLY | O_CLOEXEC), there = -1;
+        struct stat st;
+        int r;
+
+        if (dir_fd < 0 || from < 0 || fstat(from, &st) < 0)
+                return fail_errno(why, dir_fd < 0 ? dir_fd : -errno, WHY_HOST, "%s", path);
+        there = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        r = there >= 0 ? file_same_bytes(from, there) : 0;
+        if (r == 0)
+                r = file_copy_into(from, dir_fd, name, (uint64_t) st.st_size, p->meter);
+        return r < 0 ? fail_errno(why, r, WHY_HOST, "%s/" COSI_FOLDER "/%s", p->o->repo, name) : 0;
+}
+
+static int copy_beside(OstreePub *p, const char *path, Why *why)
+{
+        return copy_as(p, path, strrchr(path, '/') ? strrchr(path, '/') + 1 : path, why);
+}
+
+/* --- roots --- */
+
+static int load_root(OstreePub *p, const char *path, uint64_t *ret_version, Why *why)
+{
+        _cleanup_(envelope_done) Envelope e = { 0 };
+        _cleanup_(root_done) Root root = { 0 };
+        int r = envelope_load(path, TYPE_ROOT, &e, why);
+
+        if (r >= 0)
+                r = root_parse(e.payload.data, e.payload.size, path, &root, why);
+        if (r < 0)
+                return r;
+        *ret_version = root.version;
+        if (p->has_root && root.version < p->root.version)
+                return 0;
+        root_done(&p->root);
+        p->root = root;
+        root = (Root){ 0 };
+        p->has_root = true;
+        return 0;
+}
+
+/* Those that are served already count, too: hosts walk to the newest. */
+static int find_roots(OstreePub *p, Why *why)
+{
+        _cleanup_(strv_freep) char **names = NULL;
+        int r = dir_list(p->repo.fd, COSI_FOLDER, &names);
+
+        if (r == -ENOENT)
+                return 0;
+        for (char **n = names; r >= 0 && n && *n; n++) {
+                _cleanup_(free_charp) char *path = str_printf("%s/" COSI_FOLDER "/%s", p->o->repo, *n);
+                uint64_t version;
+
+                /* one that cannot be read says nothing to hosts either */
+                if (path && str_starts(*n, "root.") && str_ends(*n, ".json"))
+                        (void) load_root(p, path, &version, NULL);
+        }
+        return r < 0 ? fail_errno(why, r, WHY_HOST, "%s/" COSI_FOLDER, p->o->repo) : 0;
+}
+
+static int bring_roots(OstreePub *p, Why *why)
+{
+        int r = find_roots(p, why);
+
+        for (char **path = p->o->roots; r >= 0 && path && *path; path++) {
+                _cleanup_(free_charp) char *name = NULL;
+                uint64_t version = 0;
+
+                r = load_root(p, *path, &version, why);
+                if (r < 0)
+                        return r;
+                name = str_printf("root.%" PRIu64 ".json", version);
+                r = name ? copy_as(p, *path, name, why) : fail_errno(why, -ENOMEM, WHY_HOST, "root");
+        }
+        return r;
+}
+
+/* What hosts would refuse is not published; without a root nobody here can tell. */
+static int judge_release(OstreePub *p, const Envelope *e, const char *what, Why *why)
+{
+        TrustVerdict verdict = { 0 };
+        int r = p->has_root ? trust_check(&p->root, ROLE_RELEASE, e, what, &verdict, why) : 0;
+
+        trust_verdict_done(&verdict);
+        return r < 0 ? fail_hint(why, r, "sign it first: gybe-release sign --add-signature --key K %s", what)
+                     : 0;
 }
 
 /* --- what is published --- */
@@ -106,7 +202,9 @@ static int load_release(OstreePub *p, OstreeItem *item, Why *why)
                 return r == -ENOENT ? fail_hint(why, r, "gybe-release sign makes it") : r;
         if (e.n_signatures == 0)
                 json_add_str(p->warnings, "the release file has no signature; hosts refuse it");
-        r = release_parse(e.payload.data, e.payload.size, item->release_path, &item->release, why);
+        r = judge_release(p, &e, item->release_path, why);
+        if (r >= 0)
+                r = release_parse(e.payload.data, e.payload.size, item->release_path, &item->release, why);
         if (r < 0)
                 return r;
         r = file_read(AT_FDCWD, item->release_path, ENVELOPE_MAX, &item->file);
@@ -306,24 +404,7 @@ static int find_commit(OstreePub *p, OstreeItem *item, Bytes *ret, Why *why)
         return 0;
 }
 
-/* --- beside the commit --- */
-
-static int copy_beside(OstreePub *p, const char *path, Why *why)
-{
-        const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-        _cleanup_(close_fdp) int dir_fd = dir_make(p->repo.fd, COSI_FOLDER, 0755),
-                                 from = open(path, O_RDONLY | O_CLOEXEC), there = -1;
-        struct stat st;
-        int r;
-
-        if (dir_fd < 0 || from < 0 || fstat(from, &st) < 0)
-                return fail_errno(why, dir_fd < 0 ? dir_fd : -errno, WHY_HOST, "%s", path);
-        there = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        r = there >= 0 ? file_same_bytes(from, there) : 0;
-        if (r == 0)
-                r = file_copy_into(from, dir_fd, name, (uint64_t) st.st_size, p->meter);
-        return r < 0 ? fail_errno(why, r, WHY_HOST, "%s/" COSI_FOLDER "/%s", p->o->repo, name) : 0;
-}
+/* --- deltas --- */
 
 /* Where the COSI of an older commit would be; its release file says the name. NULL: nobody knows. */
 static char *cosi_of(const OstreeCommit *c)
@@ -428,8 +509,8 @@ static int publish_one(OstreePub *p, const char *cosi, Why *why)
 
 static int check_options(const OstreePub *p, Why *why)
 {
-        if (!p->o->cosis)
-                return fail(why, -EINVAL, WHY_USAGE, "usage", "publish --ostree: needs a COSI");
+        if (!p->o->cosis && !p->o->roots)
+                return fail(why, -EINVAL, WHY_USAGE, "usage", "publish --ostree: needs a COSI or --root");
         if (p->o->tree && strv_len(p->o->cosis) != 1)
                 return fail(why, -EINVAL, WHY_USAGE, "usage", "publish --ostree: --tree belongs to one COSI");
         if (p->o->deltas > DELTAS_MAX)
@@ -466,7 +547,9 @@ int publish_ostree(const Env *env, const OstreeOptions *options, Meter *meter, J
                 json_add_str(p.warnings,
                              "no --key: the commits are not signed; ostree's own clients may want that, "
                              "gybe's hosts judge the release file");
-        for (char **c = options->cosis; r >= 0 && *c; c++)
+        if (r >= 0)
+                r = bring_roots(&p, why);
+        for (char **c = options->cosis; r >= 0 && c && *c; c++)
                 r = publish_one(&p, *c, why);
         if (r >= 0)
                 r = ostree_repo_summary(&p.repo, why);

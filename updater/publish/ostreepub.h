@@ -12,6 +12,7 @@ typedef struct OstreeOptions {
         const char *repo;
         char **cosis;     /* local, oldest first; each with its release file beside it */
         const char *tree; /* of the only COSI's /usr; NULL: taken out of the image */
+        char **roots;     /* root.json files to be served as gybe/root.N.json */
         char **channels;  /* NULL: those the release names */
         char **keys;      /* Ed25519 */
         uint64_t deltas;  /* from that many releases before */

@@ -13,6 +13,7 @@
 static void ostree_options_done(OstreeOptions *o)
 {
         strv_freep(&o->cosis);
+        strv_freep(&o->roots);
         strv_freep(&o->channels);
         strv_freep(&o->keys);
 }
@@ -54,6 +55,8 @@ int verb_publish_ostree(Cli *cli, Why *why)
                   "fsck.erofs)" },
                 { "channel", 0, OPTION_LIST, &o.channels, "C",
                   "refs PRODUCT/ARCH/C (those the release is signed for); may be repeated" },
+                { "root", 0, OPTION_LIST, &o.roots, "FILE",
+                  "a root to serve to hosts (gybe/root.N.json); may be repeated" },
                 { "key", 0, OPTION_LIST, &o.keys, "PEM",
                   "signs the commit for ostree's own clients (ed25519); may be repeated" },
                 { "deltas", 0, OPTION_NUMBER, &o.deltas, "N",
