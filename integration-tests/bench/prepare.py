@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
-from sandbox import Image, boot_files, build, image, keygen, sign, program  # noqa: E402
+from sandbox import Image, boot_files, build, image, keygen, program, release_tool, sign  # noqa: E402
 
 CACHE = Path(os.environ.get("GYBE_BENCH_CACHE", "/var/cache/gybe-bench"))
 WWW = CACHE / "www"
@@ -76,19 +76,37 @@ def verity_image(name, fs="ext4", content=None):
     return boot_files(img) or img
 
 
-def cosi(name, fs="ext4", content=None, serial=None, stamp=""):
+def cosi(name, fs="ext4", content=None, serial=None, stamp="", level=GYBE_LEVEL):
     """The release: X.cosi and X.release.json in www/gybe-LEVEL."""
-    out = WWW / f"gybe-{GYBE_LEVEL}{stamp}" / f"{name}-{fs}.cosi"
+    out = WWW / f"gybe-{level}{stamp}" / f"{name}-{fs}.cosi"
     img = verity_image(name, fs, content)
 
     def make(new):
-        build(img, new, "--level", GYBE_LEVEL)
+        build(img, new, "--level", level)
 
     once(out, make)
     release = out.with_name(out.name[:-5] + ".release.json")
     if not release.exists():
         sign(out, [keys() / "release.pem"], img.version, serial or SERIAL[name])
     return img, out, release
+
+
+def tree(name):
+    """What the /usr image was made of."""
+    return CACHE / f"{name}.tree" / "usr"
+
+
+def ostree(name):
+    """A repository of two releases, base and this one, with the delta between them. The binary diffs of a new kernel and its
+    initrd take an hour, once."""
+    ed = once(CACHE / "ed25519", lambda p: keygen(p, "--alg", "ed25519"))
+
+    def make(new):
+        for x, level in (("base", "3"), (name, GYBE_LEVEL)):        # nobody fetches the old one
+            said = release_tool("publish", "--ostree", new, "--key", ed / "release.pem", "--tree", tree(x), cosi(x, level=level)[1]).stdout
+            print(said, file=sys.stderr, flush=True)
+
+    return once(WWW / f"ostree-{GYBE_LEVEL}-{name}", make)
 
 
 def zstd(name, fs="ext4"):
