@@ -287,6 +287,23 @@ static int take_trust(const Json *root, Config *c, Why *why)
         return 0;
 }
 
+/* Shorter, and every busy server is given up; longer, and a dead one holds the host for hours. */
+#define STALL_MAX 3600u
+
+static int take_stall_timeout(const Json *http, FetchOptions *o, Why *why)
+{
+        uint64_t v = 0;
+        int r = json_get_duration(http, "stallTimeout", &v);
+
+        if (r == 0)
+                return 0;
+        if (r < 0 || v == 0 || v > STALL_MAX)
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config",
+                            "gybe.json: http.stallTimeout must be a duration from \"1s\" to \"1h\"");
+        o->stall_timeout_sec = v;
+        return 0;
+}
+
 static int take_http(const Json *root, FetchOptions *o, Why *why)
 {
         const Json *http;
@@ -303,7 +320,7 @@ static int take_http(const Json *root, FetchOptions *o, Why *why)
                 r = take_str(http, "bearerFile", "http.bearerFile", NULL, &o->bearer_file, why);
         if (r >= 0)
                 r = take_str(http, "proxy", "http.proxy", NULL, &o->proxy, why);
-        return r;
+        return r < 0 ? r : take_stall_timeout(http, o, why);
 }
 
 static int take_oci(const Json *root, FetchOptions *o, Why *why)

@@ -15,6 +15,7 @@
 
 #define RETRIES_UNREACHED   3u /* of a server that never answered: more likely a wrong name than a hiccup */
 #define RECONNECTS_MAX      10000u /* of one file, however much each of them brought */
+#define RESTARTS_MAX        100u   /* ... from a server that begins anew each time */
 #define BACKOFF_MS          200u
 #define BACKOFF_MAX_MS      15000u
 #define RETRY_AFTER_MAX_SEC 60u           /* a server may ask for patience, not for a denial of updates */
@@ -149,23 +150,36 @@ static uint64_t pause_ms(const Resource *s, bool progressed)
         return MAX(ms, s->retry_after_sec * 1000);
 }
 
+/* Where redirects led may be one of many servers, and the one that is out of order. Who began knows others. */
+static void forget_place(Resource *s)
+{
+        free(s->effective);
+        s->effective = NULL;
+}
+
 /* Waits before the next attempt, or gives up with what the last one said. */
 static int resource_retry(Resource *s, bool progressed, Why *why)
 {
-        unsigned limit = http_retries(s->http);
+        unsigned limit = http_retries(s->http), reconnects = s->ranges ? RECONNECTS_MAX : RESTARTS_MAX;
         uint64_t ms;
+        int r = http_check_patience(s->http, s->name, why);
 
         resource_close(s);
+        if (r < 0)
+                return r;
         if (progressed && s->fault != TRANSFER_STALLED)
                 s->failures = 0;
         if (s->fault == TRANSFER_UNREACHED && !s->reached)
                 limit = MIN(limit, RETRIES_UNREACHED);
-        if (++s->failures > limit || ++s->reconnects > RECONNECTS_MAX)
+        if (++s->failures > limit || ++s->reconnects > reconnects)
                 return fail(why, -EIO, s->last.kind, s->last.code, "%.480s (%u attempts)", s->last.text,
                             s->failures);
+        if (s->failures > 1)
+                forget_place(s);
         ms = pause_ms(s, progressed);
         s->retry_after_sec = 0;
         s->fault = TRANSFER_BROKEN;
+        http_waited(s->http, ms);
         return wait_ms(s, ms, why);
 }
 
@@ -176,9 +190,10 @@ static bool is_redirect(unsigned status)
         return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
+/* A signed URL that has expired: 403, of some stores 400. */
 static bool is_lost(unsigned status)
 {
-        return status == 401 || status == 403 || status == 404 || status == 410;
+        return status == 400 || status == 401 || status == 403 || status == 404 || status == 410;
 }
 
 /* 401: who knows the server may have something to say. 1 ask this URL again, 0 no. */

@@ -18,6 +18,7 @@
 #define STALL_TIMEOUT_SEC   60u
 #define RETRIES             8u /* in a row without a new byte: some 40 s of pauses */
 #define RATE_MIN            1024u /* bytes a second over the stall time: slower is an attack or as good as broken */
+#define PATIENCE_STALLS     10u /* stall times, over all connections and the pauses between: no slower either */
 #define EXCHANGE_SEC        30u
 #define EXCHANGE_SEC_MAX    3600u         /* nobody waits longer for one answer */
 #define RECEIVE             131072L       /* bytes a system call */
@@ -42,6 +43,8 @@ struct Http {
         char *token_header;
         HttpAuth auth;
         Bandwidth bandwidth;
+        uint64_t waited_ms, arrived; /* in the current time of patience */
+        bool patience_lost;
 };
 
 int http_init(Why *why)
@@ -275,7 +278,7 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
         Transfer *t = ctx;
 
         t->fault = reply_line(&t->reply, p, size * n);
-        t->arrived += size * n;
+        t->arrived += size * n; /* but a head is nothing to be patient for */
         return t->fault < 0 ? 0 : size * n;
 }
 
@@ -306,6 +309,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx)
         t->spill_at = 0;
         t->n_spill = n - direct;
         t->arrived += n;
+        t->http->arrived += n;
         return n;
 }
 
@@ -327,6 +331,7 @@ static size_t on_read(char *p, size_t size, size_t n, void *ctx)
                 return CURL_READFUNC_ABORT;
         t->sent += n;
         t->arrived += n; /* a slow way up is as slow as a slow way down */
+        t->http->arrived += n;
         return n;
 }
 
@@ -475,11 +480,41 @@ static void look_for_end(Transfer *t)
                 }
 }
 
+static uint64_t patience_sec(const Http *h)
+{
+        return PATIENCE_STALLS * h->options.stall_timeout_sec;
+}
+
+/* A stall is seen within one connection only. Who gives little on each of many is as slow, and each of them is a success. */
+void http_waited(Http *h, uint64_t ms)
+{
+        h->waited_ms += ms;
+        if (h->waited_ms < patience_sec(h) * 1000)
+                return;
+        h->patience_lost = h->patience_lost || h->arrived < RATE_MIN * patience_sec(h);
+        h->waited_ms = 0;
+        h->arrived = 0;
+}
+
+int http_check_patience(Http *h, const char *name, Why *why)
+{
+        if (!h->patience_lost)
+                return 0;
+        h->patience_lost = false; /* the next file may come from another server */
+        return fail_hint(why,
+                         fail(why, -EIO, WHY_NETWORK, "too-slow",
+                              "%s: less than %u bytes a second for %" PRIu64 " s, over all connections", name,
+                              RATE_MIN, patience_sec(h)),
+                         "the next attempt goes on from what is here; see http.stallTimeout");
+}
+
 /* Counts only the time somebody waits for the network, never that of a slow disk. */
 static void watch_rate(Transfer *t, uint64_t waited_ms)
 {
         uint64_t window_sec = t->http->options.stall_timeout_sec;
 
+        if (!t->is_exchange)
+                http_waited(t->http, waited_ms);
         t->waited_ms += waited_ms;
         if (t->is_exchange || t->waited_ms < window_sec * 1000) /* an exchange has a time limit as a whole */
                 return;
@@ -513,11 +548,16 @@ static int transfer_step(Transfer *t, bool (*enough)(const Transfer *t), Why *wh
         return r < 0 ? fail_errno(why, r, WHY_HOST, "http") : 0;
 }
 
+static bool is_given_up(const Transfer *t)
+{
+        return t->stalled || (!t->is_exchange && t->http->patience_lost);
+}
+
 static int transfer_run(Transfer *t, bool (*enough)(const Transfer *t), Why *why)
 {
         int r = 0;
 
-        while (r >= 0 && !enough(t) && !t->done && !t->stalled)
+        while (r >= 0 && !enough(t) && !t->done && !is_given_up(t))
                 r = transfer_step(t, enough, why);
         return r;
 }

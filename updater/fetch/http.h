@@ -36,6 +36,10 @@ Http *http_free(Http *h);
 void http_freep(Http **h);
 const OriginWatch *http_watch(const Http *h);
 unsigned http_retries(const Http *h);
+/* Somebody paused between two attempts: it counts as waiting for the server. */
+void http_waited(Http *h, uint64_t ms);
+/* -EIO, once, when all that was waited for lately brought next to nothing. */
+int http_check_patience(Http *h, const char *name, Why *why);
 
 /* Who knows what to say to which server (registry.h). Asked for every request of its own URL, behind redirects too. */
 typedef struct HttpAuth {

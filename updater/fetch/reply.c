@@ -99,7 +99,7 @@ static int take_field(Reply *r, const char *name, const char *value)
         if (strcasecmp(name, "Content-Range") == 0)
                 return take_range(r, value);
         if (strcasecmp(name, "Content-Encoding") == 0)
-                r->is_encoded = *value && strcasecmp(value, "identity") != 0;
+                r->is_encoded = r->is_encoded || (*value && strcasecmp(value, "identity") != 0);
         else if (strcasecmp(name, "Accept-Ranges") == 0)
                 r->accepts_ranges = strcasecmp(value, "bytes") == 0;
         else if (strcasecmp(name, "ETag") == 0)
@@ -140,10 +140,12 @@ int reply_line(Reply *r, const char *line, size_t n)
         copy = strndup(line, n);
         if (!copy)
                 return -ENOMEM;
+        if (r->complete) /* trailers behind a chunked body have nothing to say */
+                return 0;
         if (str_starts(copy, "HTTP/"))
                 return take_status(r, copy);
         colon = strchr(copy, ':');
-        if (!colon || r->complete) /* trailers behind a chunked body have nothing to say */
+        if (!colon)
                 return 0;
         *colon++ = 0;
         return take_field(r, copy, colon + strspn(colon, " \t"));
