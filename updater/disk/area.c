@@ -201,6 +201,16 @@ static Queue *queue_of(Area *area, bool proved)
         return area->queue;
 }
 
+/* What a device says of a place that it cannot read. Through the page cache all of it is EIO; read directly, a bad sector is
+ * "no data", failed protection information an illegal sequence, and so on (the kernel's block/blk-core.c: blk_errors). */
+static int read_failure(int r)
+{
+        return r == -ENODATA || r == -EILSEQ || r == -EREMOTEIO || r == -ETIMEDOUT || r == -ENOLINK ||
+                               r == -EBADE
+                       ? -EIO
+                       : r;
+}
+
 static int read_unit(Area *area, uint64_t offset, void *buf, size_t size)
 {
         Queue *q = queue_of(area, area->direct_reads);
@@ -216,7 +226,7 @@ static int read_unit(Area *area, uint64_t offset, void *buf, size_t size)
                 l = fd_pread_full(area->fd, buf, size, area->base + offset);
         }
         if (l < 0)
-                return (int) l;
+                return read_failure((int) l);
         if ((size_t) l < size)
                 return -ENODATA; /* an image file that became shorter */
         area->direct_reads = area->direct;
