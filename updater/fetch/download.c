@@ -199,9 +199,11 @@ static bool is_lost(unsigned status)
 /* 401: who knows the server may have something to say. 1 ask this URL again, 0 no. */
 static int answer_challenge(Resource *s, const char *url, const Reply *reply, Why *why)
 {
+        uint64_t after_sec;
         Why this = { 0 };
-        int r = http_challenged(s->http, url, reply, &this);
+        int r = http_challenged(s->http, url, reply, &after_sec, &this);
 
+        s->retry_after_sec = MIN(after_sec, (uint64_t) RETRY_AFTER_MAX_SEC);
         s->is_known = s->is_known || http_has_auth(s->http, url);
         if (r == -EAGAIN)
                 s->last = this;

@@ -112,9 +112,10 @@ void http_set_auth(Http *h, const HttpAuth *auth)
         h->auth = *auth;
 }
 
-int http_challenged(Http *h, const char *url, const Reply *reply, Why *why)
+int http_challenged(Http *h, const char *url, const Reply *reply, uint64_t *ret_after_sec, Why *why)
 {
-        return h->auth.challenged ? h->auth.challenged(h->auth.ctx, url, reply, why) : 0;
+        *ret_after_sec = 0;
+        return h->auth.challenged ? h->auth.challenged(h->auth.ctx, url, reply, ret_after_sec, why) : 0;
 }
 
 static const char *auth_header(const Http *h, const char *url)

@@ -45,14 +45,15 @@ int http_check_patience(Http *h, const char *name, Why *why);
 typedef struct HttpAuth {
         const char *(*header)(void *ctx,
                               const char *url); /* "Authorization: ..."; NULL: nothing to say there */
-        /* This URL was answered with 401. 1 ask once more, 0 there is no more to say; -EAGAIN, said in *why: perhaps later */
-        int (*challenged)(void *ctx, const char *url, const Reply *reply, Why *why);
+        /* This URL was answered with 401. 1 ask once more, 0 there is no more to say; -EAGAIN, said in *why: perhaps later, and
+         * not before *ret_after_sec, which is 0 otherwise */
+        int (*challenged)(void *ctx, const char *url, const Reply *reply, uint64_t *ret_after_sec, Why *why);
         void *ctx;
 } HttpAuth;
 
 /* copied */
 void http_set_auth(Http *h, const HttpAuth *auth);
-int http_challenged(Http *h, const char *url, const Reply *reply, Why *why);
+int http_challenged(Http *h, const char *url, const Reply *reply, uint64_t *ret_after_sec, Why *why);
 bool http_has_auth(const Http *h, const char *url);
 
 /* What a request brings along; hosts send nothing but exchanges, this is for who publishes. */

@@ -124,6 +124,7 @@ static int attempt(Push *p, const char *url, const HttpAsk *ask, const char *nam
         for (bool challenged = false;; challenged = true) {
                 _cleanup_(transfer_freep) Transfer *t = NULL;
                 TransferFault fault;
+                uint64_t after_sec; /* who publishes pauses long enough as it is */
                 int r = transfer_start(p->http, url, ask, &t, why);
 
                 if (r < 0)
@@ -131,7 +132,7 @@ static int attempt(Push *p, const char *url, const HttpAsk *ask, const char *nam
                 if (!transfer_reply(t)->complete)
                         return transfer_failure(t, name, &fault, why);
                 if (transfer_reply(t)->status == 401 && !challenged) {
-                        r = http_challenged(p->http, url, transfer_reply(t), why);
+                        r = http_challenged(p->http, url, transfer_reply(t), &after_sec, why);
                         if (r < 0)
                                 return r;
                         if (r > 0)

@@ -171,7 +171,7 @@ static int token_refused(unsigned status, const AuthEntry *e, const char *what, 
 
 /* Asks the realm. With an identity token by POST (OAuth 2), else by GET, with the password or as nobody. */
 static int ask_realm(Registry *r, const Session *s, const Challenge *c, const AuthEntry *e, char **ret,
-                     Why *why)
+                     uint64_t *ret_after_sec, Why *why)
 {
         _cleanup_(fetch_http_reply_done) FetchHttpReply reply = { 0 };
         _cleanup_(free_charp) char *url = NULL, *body = NULL, *line = NULL;
@@ -209,6 +209,7 @@ static int ask_realm(Registry *r, const Session *s, const Challenge *c, const Au
                      &reply, why);
         if (k < 0)
                 return k;
+        *ret_after_sec = reply.retry_after_sec;
         if (reply.status != 200)
                 return token_refused(reply.status, e, what, why);
         return read_token(&reply.body, what, ret, why);
@@ -224,7 +225,7 @@ static int find_entry(Registry *r, const Session *s, AuthEntry *ret, Why *why)
 }
 
 static int answer_bearer(Registry *r, Session *s, const Challenge *c, const AuthEntry *e, char **ret,
-                         Why *why)
+                         uint64_t *ret_after_sec, Why *why)
 {
         Why wrong = { 0 };
 
@@ -233,7 +234,7 @@ static int answer_bearer(Registry *r, Session *s, const Challenge *c, const Auth
         if (!c->realm || challenge_check_realm(c->realm, s->plain, s->host, &wrong) < 0)
                 return fail(why, -EPERM, WHY_NETWORK, "realm", "%s: %s", s->host,
                             c->realm ? wrong.text : "wants a token, and does not say from where");
-        return ask_realm(r, s, c, e, ret, why);
+        return ask_realm(r, s, c, e, ret, ret_after_sec, why);
 }
 
 static int wants_user(const Registry *r, const Session *s, Why *why)
@@ -244,7 +245,7 @@ static int wants_user(const Registry *r, const Session *s, Why *why)
         return fail_hint(why, -EACCES, "name them in oci.authFile (credential helpers are not asked)");
 }
 
-static int on_challenged(void *ctx, const char *url, const Reply *reply, Why *why)
+static int on_challenged(void *ctx, const char *url, const Reply *reply, uint64_t *ret_after_sec, Why *why)
 {
         Registry *r = ctx;
         Session *s = find_session(r, url);
@@ -258,7 +259,7 @@ static int on_challenged(void *ctx, const char *url, const Reply *reply, Why *wh
         if ((k = challenge_parse(reply->challenge, &c, why)) < 0 || (k = find_entry(r, s, &e, why)) < 0)
                 return k;
         if (c.bearer) {
-                k = answer_bearer(r, s, &c, &e, &line, why);
+                k = answer_bearer(r, s, &c, &e, &line, ret_after_sec, why);
         } else if (c.basic && s->line && s->is_basic) {
                 return 0; /* said already, and it is wrong */
         } else if (c.basic) {
