@@ -70,6 +70,12 @@ static void test_heads(void)
         assert(r.complete && r.status == 200 && r.length == 7 && streq(r.etag, "\"a b\"") &&
                r.accepts_ranges && !r.is_encoded);
         assert(feed(&r, "ETag: \"trailer\"\r\n") == 0 && streq(r.etag, "\"a b\""));
+        assert(feed(&r, "HTTP/1.1 500 no: trailer\r\n\r\n") == 0 && r.complete && r.status == 200);
+
+        /* one of several encodings is one */
+        r = (Reply){ 0 };
+        assert(feed(&r, "HTTP/1.1 200\r\nContent-Encoding: gzip\r\nContent-Encoding: identity\r\n") == 0 &&
+               r.is_encoded);
 
         r = (Reply){ 0 };
         assert(feed(&r, "HTTP/1.1 200\r\nContent-Length: 5\r\nContent-Length: 5\r\n") == 0);
