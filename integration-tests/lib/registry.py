@@ -42,7 +42,8 @@ def auth_json(path, host, user, password):
 class DockerRegistry:
     """distribution 2.8: no referrers API, blobs by range."""
 
-    def __init__(self, folder, htpasswd=None):
+    def __init__(self, folder, htpasswd=None, tls=None):
+        """tls: (certificate, key)"""
         self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
         folder.mkdir()
@@ -52,7 +53,8 @@ class DockerRegistry:
             auth = f"auth:\n  htpasswd:\n    realm: test\n    path: {folder}/htpasswd\n"
         (folder / "config.yml").write_text(
             f"version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n"
-            f"    rootdirectory: {folder}/data\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{self.port}\n{auth}")
+            f"    rootdirectory: {folder}/data\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{self.port}\n"
+            + (f"  tls:\n    certificate: {tls[0]}\n    key: {tls[1]}\n" if tls else "") + auth)
         self.log = open(folder / "log", "wb")
         self.process = subprocess.Popen([shutil.which("docker-registry"), "serve", str(folder / "config.yml")],
                                         stdout=self.log, stderr=self.log)

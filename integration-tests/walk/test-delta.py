@@ -4,6 +4,7 @@
 and disk that lies: each stage ends verified or refused, never wrong, never stuck. Then it is killed at random moments and goes
 on. veritysetup and a comparison with the image are the judges; the servers count the bytes."""
 
+import errno
 import hashlib
 import http.server
 import json
@@ -86,7 +87,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         size = path.stat().st_size
         m = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         ranges = how.get("ranges", True) and not (is_cosi and n > how.get("ranges_until", 1 << 30))
-        if self.headers.get("If-Range", etag) != etag:
+        if self.headers.get("If-Range", etag) not in (etag, how.get("modified", etag)):
             m = None
         first, last = (int(m[1]), min(int(m[2] or size), size - 1)) if m and ranges else (0, size - 1)
         with path.open("rb") as f:
@@ -95,6 +96,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         for at, mask in how.get("flips", {}).items():
             if is_cosi and first <= at <= last:
                 body[at - first] ^= mask
+        if is_cosi and "odd" in how and how["odd"](self, n, (first, last, size, bytes(body), etag)):
+            return
         self.send_response(206 if m and ranges else 200)
         if m and ranges:
             self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
@@ -119,8 +122,30 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if is_cosi:
                     s.ranges.append((first, sent))
         if end < len(body):
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
+            self.hang_up()
+
+    def hang_up(self):
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def raw(self, status, *headers, body=b"", version="HTTP/1.1"):
+        """An answer as it is; with None for a body length (no Content-Length among headers) the connection's end is its end."""
+        lines = [f"{version} {status} X", *headers, "", ""]
+        self.wfile.write("\r\n".join(lines).encode() + body)
+        if not any(h.lower().startswith(("content-length", "transfer-encoding")) for h in headers):
+            self.hang_up()
+        return True
+
+    def drip(self, data, size, pause):
+        """Slowly, for as long as somebody listens."""
+        try:
+            for at in range(0, len(data), size):
+                self.wfile.write(data[at:at + size])
+                time.sleep(pause)
+        except OSError:
+            pass
+        self.hang_up()
+        return True
 
 
 # --- what is in a COSI ---
@@ -185,7 +210,7 @@ class Test(Cases):
         self.cosi = build(self.new, self.repo / "new.cosi")
         self.release = sign(self.cosi, [self.keys / "release.pem"], "2.0", 2)
         self.base = Host(work / "base", usr_size=SIZE)
-        self.base.install(self.old, trust_root=self.keys / "root.json", config={"http": {"stallTimeout": 5}})
+        self.base.install(self.old, trust_root=self.keys / "root.json")
         self.n = 0
 
     def host(self):
@@ -215,12 +240,12 @@ class Test(Cases):
         assert host.get("HASH-B", self.new.hash.stat().st_size) == self.new.hash.read_bytes(), "HASH differs"
         assert status(host)["phase"] == "staged"
 
-    def stage(self, host, folder, exits=(0,), **how):
+    def stage(self, host, folder, exits=(0,), env=None, **how):
         """Stages from a server; the slot must be right or not staged. Returns what was served, and history's bytes."""
         active = host.get("USR-A")
         with Server(folder, **how) as server:
             started = time.monotonic()
-            r = gybe(host, "stage", server.url("new.release.json"), check=False, timeout=240)
+            r = gybe(host, "stage", server.url("new.release.json"), check=False, timeout=240, env=env or {})
             took = time.monotonic() - started
         assert r.returncode in exits, f"exit {r.returncode}: {r.stdout}{r.stderr}"
         assert host.get("USR-A") == active, "the active slot changed"
@@ -322,10 +347,224 @@ def change(t):
 
 
 def slow(t):
-    """a server that sends a byte now and then is given up, or outlasted"""
+    """a server that is a little slow is outlasted; one that sends a byte now and then is given up, however it goes about it"""
     h = t.host()
-    t.stage(h, t.repo, exits=(0, 1), delay=0.05)
+    t.stage(h, t.repo, delay=0.05)
     t.drop(h)
+
+    def bytewise(s, n, q):
+        first, last, size, body, etag = q
+        s.raw(206, f"Content-Range: bytes {first}-{last}/{size}", f"Content-Length: {len(body)}", f"ETag: {etag}")
+        return s.drip(body, 1, 0.3)
+
+    def enough_to_read(s, n, q):
+        """Every small read gets what it wants before the stall time is over, so that no two stalls follow each other."""
+        first, last, size, body, etag = q
+        s.raw(206, f"Content-Range: bytes {first}-{last}/{size}", f"Content-Length: {len(body)}", f"ETag: {etag}")
+        return s.drip(body, 70, 0.1)
+
+    def head(s, n, q):
+        return s.drip(b"HTTP/1.1 206 X\r\n" + b"X-Y: z\r\n" * 1000, 1, 0.2)
+
+    def silent(s, n, q):
+        time.sleep(120)
+        return s.hang_up() or True
+
+    def interim(s, n, q):
+        return s.drip(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, 25, 0.2)
+
+    def come_again(s, n, q):
+        """A byte each time, and then a pause that is asked for."""
+        first, last, size, body, etag = q
+        if n % 2:
+            return s.raw(503, "Retry-After: 3", "Content-Length: 0")
+        s.raw(206, f"Content-Range: bytes {first}-{last}/{size}", f"Content-Length: {len(body)}", f"ETag: {etag}", body=body[:1])
+        return s.hang_up() or True
+
+    took = []
+    for way in (bytewise, enough_to_read, head, silent, interim, come_again):
+        for after in (0, 30):
+            h = t.host()
+            h.configure({"http": {"stallTimeout": "1s"}})
+            _, _, r, seconds = t.stage(h, t.repo, exits=(1,), odd=lambda s, n, q: n > after and way(s, n, q))
+            assert "less than 1024 bytes a second" in r.stderr, (way.__name__, after, r.stderr)
+            assert seconds < 90, (way.__name__, after, seconds)
+            took.append(seconds)
+            if after:
+                t.stage(h, t.repo)                     # what came is not lost
+            t.drop(h)
+    return f"given up after {min(took):.0f} to {max(took):.0f} s of stall times of one second"
+
+
+# What servers, proxies and object stores make of a Range.
+
+def other_offset(s, n, q):
+    first, last, size, body, etag = q
+    return s.raw(206, f"Content-Range: bytes {first + 4096}-{last + 4096}/{size}", f"Content-Length: {len(body)}", body=body)
+
+
+def other_total(s, n, q):
+    first, last, size, body, etag = q
+    return s.raw(206, f"Content-Range: bytes {first}-{last}/{size + 512}", f"Content-Length: {len(body)}", body=body)
+
+
+def no_total(s, n, q):
+    first, last, size, body, etag = q
+    return s.raw(206, f"Content-Range: bytes {first}-{last}/*", f"Content-Length: {len(body)}", f"ETag: {etag}", body=body)
+
+
+def no_content_range(s, n, q):
+    return s.raw(206, f"Content-Length: {len(q[3])}", body=q[3])
+
+
+def multipart(s, n, q):
+    first, last, size, body, etag = q
+    body = b"--x\r\nContent-Range: bytes %d-%d/%d\r\n\r\n%s\r\n--x--\r\n" % (first, last, size, body)
+    return s.raw(206, "Content-Type: multipart/byteranges; boundary=x", f"Content-Length: {len(body)}", body=body)
+
+
+def longer_than_said(s, n, q):
+    first, last, size, body, etag = q
+    return s.raw(206, f"Content-Range: bytes {first}-{last}/{size}", f"Content-Length: {len(body) + 9}", body=body + bytes(9))
+
+
+def more_than_asked(s, n, q):
+    first, last, size, body, etag = q
+    return s.raw(206, f"Content-Range: bytes {first}-{last + 1}/{size}", f"Content-Length: {len(body) + 1}", body=body + b"x")
+
+
+def shorter_than_asked(s, n, q):
+    first, last, size, body, etag = q
+    body = body[:(len(body) + 1) // 2]
+    return s.raw(206, f"Content-Range: bytes {first}-{first + len(body) - 1}/{size}", f"Content-Length: {len(body)}", body=body)
+
+
+def shorter_than_said(s, n, q):
+    first, last, size, body, etag = q
+    if n % 4:
+        return False
+    s.raw(206, f"Content-Range: bytes {first}-{last}/{size}", f"Content-Length: {len(body)}", body=body[:(len(body) + 1) // 2])
+    return s.hang_up() or True
+
+
+def chunked(s, n, q):
+    first, last, size, body, etag = q
+    body = b"".join(b"%x;x=y\r\n%s\r\n" % (len(body[i:i + 999]), body[i:i + 999]) for i in range(0, len(body), 999))
+    return s.raw(206, f"Content-Range: bytes {first}-{last}/{size}", "Transfer-Encoding: chunked",
+                 body=body + b"0\r\nETag: trailer\r\nHTTP/1.1 500 no: x\r\n\r\n")
+
+
+def until_the_end(s, n, q):
+    first, last, size, body, etag = q
+    return s.raw(206, f"Content-Range: bytes {first}-{last}/{size}", f"ETag: {etag}", body=body, version="HTTP/1.0")
+
+
+def cut_before_the_end(s, n, q):
+    first, last, size, body, etag = q
+    return n % 4 == 0 and s.raw(206, f"Content-Range: bytes {first}-{last}/{size}", body=body[:-len(body) // 3], version="HTTP/1.0")
+
+
+def old_and_whole(s, n, q):
+    return s.raw(200, body=(s.server.folder / "new.cosi").read_bytes(), version="HTTP/1.0")
+
+
+def none(s, n, q):
+    first, last, size, body, etag = q
+    return s.raw(206, f"Content-Range: bytes {first}-{last}/{size}", f"Content-Length: {len(body)}", "Accept-Ranges: none", body=body)
+
+
+MODIFIED = "Sat, 01 Aug 2026 00:00:00 GMT"
+
+
+def weak(s, n, q):
+    """nginx and others weaken the tag of what they compress; it must not come back as a condition."""
+    assert not s.headers.get("If-Range", "").startswith("W/")
+    first, last, size, body, etag = q
+    return s.raw(206, f"Content-Range: bytes {first}-{last}/{size}", f"Content-Length: {len(body)}", "ETag: W/" + etag,
+                 f"Last-Modified: {MODIFIED}", body=body)
+
+
+def weak_changes(s, n, q):
+    first, last, size, body, etag = q
+    return s.raw(206, f"Content-Range: bytes {first}-{last}/{size}", f"Content-Length: {len(body)}", f'ETag: W/"{n > 25}"', body=body)
+
+
+def modified(s, n, q):
+    first, last, size, body, etag = q
+    return s.raw(206, f"Content-Range: bytes {first}-{last}/{size}", f"Content-Length: {len(body)}",
+                 "Last-Modified: " + (MODIFIED.replace("2026", "2025") if n > 25 else MODIFIED), body=body)
+
+
+def gzip(s, n, q):
+    first, last, size, body, etag = q
+    return s.raw(206, f"Content-Range: bytes {first}-{last}/{size}", f"Content-Length: {len(body)}", "Content-Encoding: gzip",
+                 "Content-Encoding: identity", body=body)
+
+
+def too_far(s, n, q):
+    return s.raw(416, f"Content-Range: bytes */{q[2]}", "Content-Length: 0")
+
+
+def round_and_round(s, n, q):
+    return s.raw(302, f"Location: /new.cosi?{n}", "Content-Length: 0")
+
+
+def elsewhere(s, n, q):
+    return s.raw(302, "Location: file:///etc/passwd", "Content-Length: 0")
+
+
+def nowhere(s, n, q):
+    return s.raw(307, "Content-Length: 0")
+
+
+def busy(s, n, q):
+    return n % 3 == 0 and s.raw((429, 503, 500)[n // 3 % 3], "Retry-After: 0", "Content-Length: 0")
+
+
+def hangs_up(s, n, q):
+    return n % 2 == 0 and (s.hang_up() or True)
+
+
+def not_modified(s, n, q):
+    return s.raw(304, f"ETag: {q[4]}", "Content-Length: 0")
+
+
+def html(s, n, q):
+    """What a captive portal says to everything."""
+    return s.raw(200, "Content-Type: text/html", "Content-Length: 6", body=b"<html>")
+
+
+# (what, exits, what is said)
+MIDWAY = (
+    (other_offset, (1,), "other bytes than asked for"), (other_total, (1,), "changed on the server"), (no_total, (0,), ""),
+    (no_content_range, (1,), "other bytes than asked for"), (multipart, (1,), "other bytes than asked for"),
+    (longer_than_said, (1,), "other bytes than asked for"), (more_than_asked, (1,), "other bytes than asked for"),
+    (shorter_than_asked, (0,), ""), (shorter_than_said, (0,), ""), (chunked, (0,), ""), (until_the_end, (0,), ""),
+    (cut_before_the_end, (0,), ""), (old_and_whole, (0,), ""), (none, (0,), ""), (gzip, (1,), "compresses"),
+    (too_far, (1,), "became shorter"), (round_and_round, (1,), "more than 5 redirects"),
+    (elsewhere, (1,), "something else than http"), (nowhere, (1,), "redirects to nowhere"), (busy, (0,), ""), (hangs_up, (0,), ""),
+    (not_modified, (1,), "answers 304"), (html, (1,), "changed on the server"))
+ALWAYS = ((weak, (0,), ""), (weak_changes, (1,), "changed on the server"), (modified, (1,), "changed on the server"),
+          (until_the_end, (0,), ""), (chunked, (0,), ""), (old_and_whole, (0,), ""), (html, (4,), "the signed release says"))
+QUICK = (other_offset, multipart, gzip, too_far, round_and_round, chunked, shorter_than_said, weak, modified)
+
+
+def odd(t):
+    """what servers and proxies make of a Range is understood, or refused in a sentence; it changes nothing of the image"""
+    every = os.environ.get("GYBE_ALL")
+    for after, cases in ((20, MIDWAY), (0, ALWAYS)):
+        for way, exits, said in cases:
+            if not every and (way not in QUICK or after == 0 and way is chunked):
+                continue
+            h = t.host()
+            try:
+                _, _, r, _ = t.stage(h, t.repo, exits=exits, modified=MODIFIED, odd=lambda s, n, q: n > after and way(s, n, q))
+                assert said in r.stderr, r.stderr
+                if r.returncode and every:
+                    t.stage(h, t.repo)                 # nothing of it stays
+            except (AssertionError, subprocess.TimeoutExpired) as e:
+                raise AssertionError(f"{way.__name__} after {after}: {e}") from e
+            t.drop(h)
 
 
 def index_lies(t):
@@ -370,7 +609,22 @@ def index_lies(t):
     def blocks(i):
         i.head[16] ^= 1
 
-    lies = (leaves, shifted, names, frames, nonsense)
+    def short(i):
+        """The archive ends in the middle of it; what follows is nobody's."""
+        size = i.size // 2
+        with i.cosi.open("r+b") as f:
+            f.seek(i.at - 512)
+            head = bytearray(f.read(512))
+            head[124:136] = b"%011o\0" % size
+            head[148:156] = b" " * 8
+            head[148:156] = b"%06o\0 " % sum(head)
+            f.seek(i.at - 512)
+            f.write(head)
+            f.seek(i.at + (size + 511) // 512 * 512)
+            f.write(bytes(1024))
+        i.write = lambda: None
+
+    lies = (leaves, shifted, names, frames, nonsense, short)
     if os.environ.get("GYBE_ALL"):
         lies += (many, groups, zero_frames, huge_frames, root, version, blocks)
     for change_it in lies:
@@ -479,6 +733,36 @@ def bad_disk(t):
     t.drop(h)
 
 
+def bad_sectors(t):
+    """sectors of either slot that cannot be read: what lay there is fetched; one that stays unreadable is a refusal"""
+    shim = t.work / "bad-disk.so"
+    run(os.environ.get("CC", "gcc"), "-shared", "-fPIC", "-O2", "-o", shim, Path(__file__).resolve().parent.parent / "lib/bad-disk.c", "-ldl")
+
+    def bad(h, error, heals, *where):
+        return {"LD_PRELOAD": str(shim), "BAD_DISK": str(h.disk), "BAD_ERRNO": str(error), "BAD_HEALS": "1" if heals else "",
+                "BAD_SECTORS": " ".join(str(h.parts[p][0] + at) for p, at in where)}
+
+    rng = random.Random(3)
+    some = [rng.randrange(SIZE // 4096) * 4096 + 512 for _ in range(12)]
+    # through the page cache it is EIO, read directly a bad sector is ENODATA
+    for error in (errno.EIO, errno.ENODATA, errno.EILSEQ, errno.EREMOTEIO) if os.environ.get("GYBE_ALL") else (errno.ENODATA,):
+        h = t.host()
+        _, b, _, _ = t.stage(h, t.repo, env=bad(h, error, False, *(("USR-A", at) for at in some)))
+        assert b["copied"] > SIZE // 2, b
+        t.drop(h)
+    # the slot that is written: a sector that is written is given a new place by its disk
+    for places in ([("USR-B", at) for at in some], [("HASH-B", 0), ("HASH-B", 4096), ("HASH-B", 65536)]):
+        h = t.host()
+        h.put("USR-B", t.old.usr)
+        h.put("HASH-B", t.old.hash)
+        t.stage(h, t.repo, env=bad(h, errno.ENODATA, True, *places))
+        t.drop(h)
+        h = t.host()                                   # a disk that has no other place
+        _, _, r, took = t.stage(h, t.repo, exits=(1, 4), env=bad(h, errno.ENODATA, False, *places))
+        assert "disk.img" in r.stderr or "USR-B" in r.stderr or "HASH-B" in r.stderr, r.stderr
+        t.drop(h)
+
+
 def plan(t):
     """gybe plan says beforehand what stage does"""
     h = t.host()
@@ -507,15 +791,20 @@ def plan(t):
     t.drop(h)
 
 
+def usr_bytes(t, server):
+    at, size = member(t.cosi, "images/usr-a.zst")
+    return sum(max(0, min(first + n, at + size) - max(first, at)) for first, n in server.ranges)
+
+
 def killed(t):
     """killed at random moments and staged again: the same bytes, and next to nothing fetched twice"""
     full = t.cosi.stat().st_size
     h = t.host()
     server, _, _, took = t.stage(h, t.repo, delay=0.002)
-    once = server.sent
+    once, usr_once = server.sent, usr_bytes(t, server)
     t.drop(h)
     rng = random.Random(int(os.environ.get("GYBE_SEED", "7")))
-    worst = total = 0
+    worst = total = usr_worst = 0
     for _ in range(ROUNDS):
         h = t.host()
         with Server(t.repo, delay=0.002) as server:
@@ -536,12 +825,15 @@ def killed(t):
         total += server.sent
         worst = max(worst, server.sent)
         assert server.sent <= full * 1.05, f"{server.sent} of {full} bytes"
+        usr_worst = max(usr_worst, usr_bytes(t, server))
+        assert usr_worst <= usr_once * 1.05, f"{usr_worst} of /usr instead of {usr_once} bytes"
         t.drop(h)
-    return f"{ROUNDS} rounds; whole {full}, by parts {once}, killed on average {total // ROUNDS}, at worst {worst} bytes"
+    return (f"{ROUNDS} rounds; whole {full}, by parts {once}, killed on average {total // ROUNDS}, at worst {worst} bytes; of /usr "
+            f"alone {usr_once}, at worst {usr_worst}")
 
 
 CASES = (parts, nginx, accepted, plan, no_index, no_ranges, cut, change, index_lies, frames_lie, swapped_frames, seek_table_lies,
-         bad_disk, killed)
+         bad_disk, bad_sectors, odd, killed)
 
 
 def main():

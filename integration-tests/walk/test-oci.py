@@ -61,6 +61,7 @@ class Fixture:
         self.hosts += 1
         h = Host(WORK / f"host{self.hosts}")
         config = {"source": {"type": "oci", "url": url}} if url else {}
+        config.update({"http": http} if http else {})
         h.install(self.images[0], trust_root=self.keys / "root.json", config={**config, **more})
         return h
 
@@ -194,6 +195,83 @@ def test_basic(f):
         assert "none.json" in text and "secret" not in text, text
         text = gybe(h, "stage", f"{ref}:stable", check=False).stderr
         assert wrong and "wrong" not in text, text
+    finally:
+        registry.stop()
+
+
+def certificates(folder):
+    """A certificate authority, and what it says of 127.0.0.1 and of another host."""
+    folder.mkdir()
+
+    def openssl(*args):
+        subprocess.run(["openssl", *map(str, args)], check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl("req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=test CA")
+    for name, host in (("here", "IP:127.0.0.1"), ("other", "DNS:registry.example.com")):
+        (folder / "ext").write_text(f"subjectAltName={host}\n")
+        openssl("req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30",
+                "-extfile", "ext", "-out", f"{name}.pem")
+    return folder
+
+
+def test_tls(f):
+    """https with a certificate authority of one's own; without it, and by another host's name, nothing is said to the registry."""
+    c = certificates(WORK / "certificates")
+    ca = {"ca": "/etc/gybe/ca.pem"}
+    for name in ("here", "other"):
+        registry = DockerRegistry(WORK / f"tls-{name}", HTPASSWD, (c / f"{name}.pem", c / f"{name}.key"))
+        try:
+            ref = f"oci+https://{registry.host}/os"        # loopback is asked by plain http where the address does not say it
+            auth = auth_json(WORK / "tls.json", registry.host, "gybe", "secret")
+            h = f.host(ref, http=ca, oci={"authFile": "/etc/gybe/auth.json"})
+            shutil.copy(auth, h.path("/etc/gybe/auth.json"))
+            shutil.copy(c / "ca.pem", h.path("/etc/gybe/ca.pem"))
+            if name == "other":
+                assert "http.ca" in f.run(h, "update", exit=1).stderr
+                continue
+            assert tool("publish", "--oci", ref, "--authfile", auth, f.cosis[1], exit=1).stderr
+            publish(ref, "--authfile", auth, "--ca", c / "ca.pem", f.cosis[1])
+            f.run(h, "update")
+            assert h.verity_ok("B", f.images[1].roothash)
+            h = f.host(ref, oci={"authFile": "/etc/gybe/auth.json"})
+            shutil.copy(auth, h.path("/etc/gybe/auth.json"))
+            assert "http.ca" in f.run(h, "update", exit=1).stderr
+        finally:
+            registry.stop()
+
+
+def test_oras(f):
+    """oras pulls what we published, and hosts take what oras pushed and attached. GYBE_ORAS names the program."""
+    oras = os.environ.get("GYBE_ORAS") or shutil.which("oras")
+    if not oras:
+        print("     no oras here (GYBE_ORAS)")
+        return
+    registry = DockerRegistry(WORK / "oras")
+
+    def run_oras(*args, cwd=None):
+        r = subprocess.run([oras, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
+                           env={**os.environ, **QUIET, "HOME": str(WORK)})
+        assert r.returncode == 0, f"oras {' '.join(map(str, args))}: {r.stdout}{r.stderr}"
+        return r.stdout
+
+    try:
+        place, cosi = f"{registry.host}/ours", f.cosis[1]
+        result = publish(f"oci://{place}", cosi)["artifacts"][0]
+        out = WORK / "pulled"
+        run_oras("pull", "--plain-http", "-o", out, f"{place}:stable")
+        assert [p.read_bytes() for p in out.iterdir()] == [cosi.read_bytes()], list(out.iterdir())
+        assert result["release"] in run_oras("discover", "--plain-http", "--format", "json", f"{place}:stable")
+
+        # Trident's: one layer, of whatever type; the release file beside it is attached like a signature
+        place = f"{registry.host}/theirs"
+        release = cosi.with_name(cosi.name.removesuffix(".cosi") + ".release.json")
+        run_oras("push", "--plain-http", f"{place}:1", "--artifact-type", "application/octet-stream", cosi.name, cwd=cosi.parent)
+        assert "release file" in f.stages(f"oci://{place}:1", exit=4).stderr
+        run_oras("attach", "--plain-http", f"{place}:1", "--artifact-type", "application/vnd.gybe.release.v1+json",
+                 f"{release.name}:application/vnd.gybe.release.v1+json", cwd=cosi.parent)
+        f.stages(f"oci://{place}:1")
     finally:
         registry.stop()
 
@@ -463,6 +541,90 @@ def test_lies(f):
         registry.stop()
 
 
+def test_busy(f):
+    """429 and what comes with it, from the registry and from its realm: waited for, and not longer than makes sense."""
+    registry, ref, auth = both(f, auth="bearer", users={"gybe": "pass:word"})
+    try:
+        publish(ref, "--authfile", auth, f.cosis[1])
+        counts = {"manifest": 0, "blob": 0, "token": 0, "referrers": 0}
+
+        def once_in(n, what):
+            def fault(h, data):
+                counts[what] += 1
+                return h.give(429, b"too many requests", Retry_After="1") or True if counts[what] % n == 1 else None
+            return fault
+
+        registry.faults = {k: once_in(5, k) for k in counts}
+        h = f.host(ref, oci={"authFile": "/etc/gybe/auth.json"})
+        shutil.copy(auth, h.path("/etc/gybe/auth.json"))
+        started = time.monotonic()
+        f.run(h, "update")
+        assert all(counts.values()), counts
+        assert time.monotonic() - started >= 4, "nobody waited"
+    finally:
+        registry.stop()
+
+
+def test_led_away(f):
+    """A registry that leads elsewhere, for its blobs or its manifests: the password stays at home."""
+    for auth_kind in ("basic", "bearer"):
+        registry, ref, auth = both(f, auth=auth_kind, users={"gybe": "pass:word"}, blobs_elsewhere=True)
+        try:
+            publish(ref, "--authfile", auth, f.cosis[1])
+            h = f.host(ref, oci={"authFile": "/etc/gybe/auth.json"})
+            shutil.copy(auth, h.path("/etc/gybe/auth.json"))
+            registry.seen.clear()
+
+            def away(h, data):
+                h.give(302, Location=f"http://{registry.blob_host}{h.path}")
+                return True
+
+            registry.faults = {"manifest": away}
+            f.run(h, "update", exit=1)
+            registry.faults = {}
+            f.run(h, "update")
+            assert h.verity_ok("B", f.images[1].roothash)
+            there = registry.requests("blobs")
+            assert any("manifests" in r[2] for r in there) and any("signed" in r[2] for r in there)
+            assert not any("authorization" in r[3] or "secret" in str(r) for r in there)
+        finally:
+            registry.stop()
+
+
+def test_slow(f):
+    """A registry that drips is given up, by its own words or by ours. Only with GYBE_SLOW: it takes a while."""
+    if not os.environ.get("GYBE_SLOW"):
+        return
+    registry, ref, _ = both(f)
+    try:
+        publish(ref, f.cosis[1])
+
+        def drip(h, data):
+            h.send_response(200)
+            h.send_header("Content-Type", MANIFEST)
+            h.send_header("Content-Length", str(len(data)))
+            h.end_headers()
+            for b in data:
+                h.wfile.write(bytes([b]))
+                time.sleep(0.2)
+            return True
+
+        def never(h, data):
+            h.give(429, Retry_After="3600")
+            return True
+
+        for kind, fault, said in (("manifest", drip, "less than 1024"), ("blob", drip, "less than 1024"), ("manifest", never, "")):
+            registry.faults = {kind: fault}
+            h = f.host(ref, http={"stallTimeout": "1s"})
+            started = time.monotonic()
+            assert said in f.run(h, "update", exit=1).stderr
+            assert time.monotonic() - started < 150, (kind, fault.__name__)
+        registry.faults = {}
+        f.run(h, "update")
+    finally:
+        registry.stop()
+
+
 def test_moving_tag(f):
     """The tag moves between the release and the COSI: what is staged is what was believed."""
     registry, ref, _ = both(f)
@@ -483,8 +645,9 @@ def test_moving_tag(f):
         registry.stop()
 
 
-TESTS = [test_docker_registry, test_basic, test_tokens, test_anonymous_token, test_realms, test_token_faults, test_referrers,
-         test_rotated_root, test_architectures, test_lies, test_moving_tag]
+TESTS = [test_docker_registry, test_basic, test_tls, test_oras, test_busy, test_led_away, test_slow, test_tokens,
+         test_anonymous_token, test_realms, test_token_faults, test_referrers, test_rotated_root, test_architectures, test_lies,
+         test_moving_tag]
 
 
 def main():
