@@ -2,6 +2,7 @@
 
 #include "slot/assemble.h"
 #include "image/index.h"
+#include "slot/behind.h"
 #include "slot/tree-writer.h"
 
 #include <assert.h>
@@ -13,11 +14,11 @@
 _Static_assert(UNIT_BLOCKS == BLOCK_SOURCE_UNIT, "a unit is a unit");
 
 struct SlotAssembly {
+        Disk *disk;
         SlotAreas areas;
         VerityParams params;
         SlotPlan *plan;
         Verity *hash; /* for single blocks */
-        uint8_t zero[VERITY_ROOT_SIZE];
         TreeWriter tree;
         SlotCount count;
         uint8_t *unit;
@@ -99,6 +100,7 @@ int assembly_open(Disk *disk, const SlotParts *parts, const VerityParams *verity
         if (!a)
                 return fail_errno(why, -ENOMEM, WHY_HOST, "assembly");
         assert(parts->hash && verity->data_blocks == plan_n_blocks(plan));
+        a->disk = disk;
         a->params = *verity;
         a->plan = plan;
         r = slot_areas_open(disk, parts, 0, true, &a->areas, why);
@@ -109,8 +111,6 @@ int assembly_open(Disk *disk, const SlotParts *parts, const VerityParams *verity
                 return r;
         a->unit = area_buffer(SLOT_UNIT);
         r = a->unit ? verity_new(verity, no_tree, NULL, &a->hash) : -ENOMEM;
-        if (r >= 0)
-                r = verity_hash_block(a->hash, memset(a->unit, 0, VERITY_BLOCK), a->zero);
         if (r >= 0)
                 r = tree_writer_init(&a->tree, &a->areas, verity);
         if (r < 0)
@@ -138,11 +138,6 @@ static int tell(SlotAssembly *a, uint32_t blocks)
 }
 
 /* --- blocks --- */
-
-static bool is_zero(const uint8_t *block)
-{
-        return block[0] == 0 && memcmp(block, block + 1, VERITY_BLOCK - 1) == 0;
-}
 
 /* 1 the block has the leaf that the plan says, 0 another one */
 static int has_leaf(SlotAssembly *a, uint32_t block, const uint8_t *data)
@@ -255,34 +250,6 @@ static void count_taken(SlotAssembly *a, PlanFrom from, uint32_t blocks)
                 a->count.zero += bytes;
 }
 
-/* What was read is looked at again: a disk may have changed its mind, and a wrong block here would cost a whole tree later. Runs
- * of good blocks are written; the others will be fetched. */
-static int write_good(SlotAssembly *a, uint32_t block, uint32_t count, PlanFrom from, const uint8_t *data,
-                      Why *why)
-{
-        uint32_t from_good = 0, i;
-        int r = 0;
-
-        for (i = 0; i <= count; i++) {
-                int good = i < count ? has_leaf(a, block + i, data + (size_t) i * VERITY_BLOCK) : 0;
-
-                if (good < 0)
-                        return fail_errno(why, good, WHY_HOST, "hash");
-                if (good)
-                        continue;
-                if (i > from_good)
-                        r = write_blocks(a, block + from_good, i - from_good,
-                                         data + (size_t) from_good * VERITY_BLOCK, why);
-                if (r < 0)
-                        return r;
-                count_taken(a, from, i - from_good);
-                if (i < count)
-                        plan_set(a->plan, block + i, PLAN_FETCHED);
-                from_good = i + 1;
-        }
-        return 0;
-}
-
 static int copy_run(SlotAssembly *a, uint32_t block, uint32_t count, const PlanBlock *from, Why *why)
 {
         int r = from->stashed ? take_stashed(a, from->block, a->unit)
@@ -303,7 +270,12 @@ static int copy_run(SlotAssembly *a, uint32_t block, uint32_t count, const PlanB
                 }
                 return 0;
         }
-        return r < 0 ? r : write_good(a, block, count, from->from, a->unit, why);
+        /* what it is now will be seen when it is read back: nothing is hashed twice */
+        if (r >= 0)
+                r = write_blocks(a, block, count, a->unit, why);
+        if (r >= 0)
+                count_taken(a, from->from, count);
+        return r;
 }
 
 static int zero_run(SlotAssembly *a, uint32_t block, uint32_t count, Why *why)
@@ -411,50 +383,73 @@ static int read_back(SlotAssembly *a, uint32_t first, uint32_t count, uint8_t *b
 }
 
 /* Into the tree. What has another leaf than it should have is known to be wrong even before the root is. */
-static int seal_unit(SlotAssembly *a, Verity *verity, uint32_t first, uint32_t count)
+static int seal_unit(SlotAssembly *a, Verity *verity, const BehindUnit *u)
 {
-        for (uint32_t i = 0; i < count; i++) {
-                const uint8_t *block = a->unit + (size_t) i * VERITY_BLOCK;
-                uint8_t hash[VERITY_ROOT_SIZE];
-                int r = 0;
+        for (uint32_t i = 0; i < u->count; i++) {
+                uint32_t block = (uint32_t) u->first + i;
+                int r = verity_add_leaf(verity, u->hashes[i]);
 
-                if (is_zero(block))
-                        memcpy(hash, a->zero, sizeof(hash));
-                else
-                        r = verity_hash_block(a->hash, block, hash);
-                if (r >= 0)
-                        r = verity_add_leaf(verity, hash);
                 if (r < 0)
                         return r;
-                if (memcmp(hash, plan_leaf(a->plan, first + i), INDEX_LEAF_SIZE) == 0)
+                if (memcmp(u->hashes[i], plan_leaf(a->plan, block), INDEX_LEAF_SIZE) == 0)
                         continue;
-                plan_set(a->plan, first + i, PLAN_FETCHED);
+                plan_set(a->plan, block, PLAN_FETCHED);
                 a->n_stale++;
         }
-        return 0;
+        return tell(a, (uint32_t) u->first + u->count);
+}
+
+/* Where there is no thread to be had. */
+static int seal_alone(SlotAssembly *a, Verity *verity, BehindUnit *u, Why *why)
+{
+        uint32_t total = plan_n_blocks(a->plan);
+        int r = 0;
+
+        for (uint32_t at = 0; r >= 0 && at < total; at += u->count) {
+                u->first = at;
+                u->count = MIN(total - at, UNIT_BLOCKS);
+                r = read_back(a, at, u->count, a->unit, why);
+                for (uint32_t i = 0; r >= 0 && i < u->count; i++)
+                        r = verity_hash_block(a->hash, a->unit + (size_t) i * VERITY_BLOCK, u->hashes[i]);
+                if (r >= 0)
+                        r = seal_unit(a, verity, u);
+        }
+        return r;
+}
+
+static int seal_behind(SlotAssembly *a, Verity *verity, BehindUnit *u, Why *why)
+{
+        uint64_t total = plan_n_blocks(a->plan);
+        Behind *behind = NULL;
+        int r = behind_open(a->disk, area_partition(a->areas.data), &a->params, BEHIND_LANES, true, &behind,
+                            why);
+
+        if (r == -EAGAIN)
+                return seal_alone(a, verity, u, why);
+        for (uint64_t at = 0; r >= 0 && at < total; at += u->count) {
+                behind_allow(behind, MIN(total, at + BEHIND_AHEAD * BEHIND_BLOCKS));
+                r = behind_take(behind, true, u, why);
+                if (r >= 0)
+                        r = seal_unit(a, verity, u);
+        }
+        behind_free(behind);
+        return r;
 }
 
 static int read_all_back(SlotAssembly *a, uint8_t root[VERITY_ROOT_SIZE], Why *why)
 {
         _cleanup_(verity_freep) Verity *verity = NULL;
-        uint32_t total = plan_n_blocks(a->plan);
-        int r = verity_new(&a->params, tree_writer_take, &a->tree, &verity);
+        BehindUnit *unit = malloc(sizeof(*unit));
+        int r = unit ? verity_new(&a->params, tree_writer_take, &a->tree, &verity) : -ENOMEM;
 
         a->tree.used = 0;
         a->tree.why = why;
         a->n_stale = 0;
         if (r >= 0)
                 r = area_sync(a->areas.data, why);
-        for (uint32_t at = 0; r >= 0 && at < total;) {
-                uint32_t n = MIN(total - at, UNIT_BLOCKS);
-
-                r = read_back(a, at, n, a->unit, why);
-                if (r >= 0)
-                        r = seal_unit(a, verity, at, n);
-                at += n;
-                if (r >= 0)
-                        r = tell(a, at);
-        }
+        if (r >= 0)
+                r = seal_behind(a, verity, unit, why);
+        free(unit);
         if (r >= 0)
                 r = verity_finish(verity, root);
         if (r >= 0)

@@ -7,28 +7,38 @@
 #include <pthread.h>
 #include <signal.h>
 
-#define RING 128u /* units that nobody has taken yet: 128 KiB of hashes of 16 MiB */
+#define CHUNK 32u /* units that one thread reads in order: 4 MiB */
 
-struct Behind {
+typedef struct Lane {
+        Behind *b;
         Area *area;
         Verity *verity;
         uint8_t *buf;
-        uint64_t n_blocks;
-        bool tolerant;
-        uint8_t zero[VERITY_ROOT_SIZE];
-
         pthread_t thread;
         bool has_thread;
+        uint64_t next, end; /* units of the chunk that it reads */
+} Lane;
+
+struct Behind {
+        uint64_t n_blocks, n_units;
+        bool tolerant;
+        uint8_t zero[VERITY_ROOT_SIZE];
+        Lane lanes[BEHIND_LANES];
+
         pthread_mutex_t lock;
         pthread_cond_t work, news;
         /* under the lock */
-        bool stop, thread_waits, taker_waits;
-        uint64_t allowed;     /* blocks */
-        uint64_t made, taken; /* units */
+        bool stop, taker_waits;
+        unsigned n_waiting;      /* threads */
+        uint64_t allowed;        /* blocks */
+        uint64_t claimed, taken; /* units */
         int error;
         Why why;
-        BehindUnit ring[RING]; /* [taken, made) is the taker's, the next one the thread's */
+        bool ready[BEHIND_AHEAD]; /* the unit is the taker's; else its lane's */
+        BehindUnit ring[BEHIND_AHEAD];
 };
+
+_Static_assert(BEHIND_AHEAD > BEHIND_LANES * CHUNK, "the lane that is behind can always go on");
 
 static bool is_zero(const uint8_t *block)
 {
@@ -43,14 +53,14 @@ static int no_tree(void *ctx _unused_, uint64_t offset _unused_, const uint8_t b
 /* --- the thread; without the lock --- */
 
 /* One by one, so that a single bad block spoils no other. */
-static int read_around(Behind *b, uint64_t first, uint32_t count, Why *why)
+static int read_around(const Lane *l, uint64_t first, uint32_t count, Why *why)
 {
         for (uint32_t i = 0; i < count; i++) {
-                uint8_t *block = b->buf + (size_t) i * VERITY_BLOCK;
+                uint8_t *block = l->buf + (size_t) i * VERITY_BLOCK;
                 Why unread = { 0 };
-                int r = area_read(b->area, (first + i) * VERITY_BLOCK, block, VERITY_BLOCK, &unread);
+                int r = area_read(l->area, (first + i) * VERITY_BLOCK, block, VERITY_BLOCK, &unread);
 
-                if (r == -EIO && b->tolerant)
+                if (r == -EIO && l->b->tolerant)
                         memset(block, 0xa5, VERITY_BLOCK);
                 else if (r < 0)
                         return fail(why, r, unread.kind, unread.code, "%s", unread.text);
@@ -58,64 +68,84 @@ static int read_around(Behind *b, uint64_t first, uint32_t count, Why *why)
         return 0;
 }
 
-static int make_unit(Behind *b, BehindUnit *u, Why *why)
+static int make_unit(const Lane *l, BehindUnit *u, Why *why)
 {
         Why unread = { 0 };
-        int r = area_read(b->area, u->first * VERITY_BLOCK, b->buf, (size_t) u->count * VERITY_BLOCK,
+        int r = area_read(l->area, u->first * VERITY_BLOCK, l->buf, (size_t) u->count * VERITY_BLOCK,
                           &unread);
 
         if (r == -EIO)
-                r = read_around(b, u->first, u->count, why);
+                r = read_around(l, u->first, u->count, why);
         else if (r < 0)
                 return fail(why, r, unread.kind, unread.code, "%s", unread.text);
         for (uint32_t i = 0; r >= 0 && i < u->count; i++) {
-                const uint8_t *block = b->buf + (size_t) i * VERITY_BLOCK;
+                const uint8_t *block = l->buf + (size_t) i * VERITY_BLOCK;
 
                 if (is_zero(block))
-                        memcpy(u->hashes[i], b->zero, VERITY_ROOT_SIZE);
+                        memcpy(u->hashes[i], l->b->zero, VERITY_ROOT_SIZE);
                 else
-                        r = verity_hash_block(b->verity, block, u->hashes[i]);
+                        r = verity_hash_block(l->verity, block, u->hashes[i]);
         }
-        return r < 0 ? fail_errno(why, r, WHY_HOST, "%s", area_partition(b->area)->label) : 0;
+        return r < 0 ? fail_errno(why, r, WHY_HOST, "%s", area_partition(l->area)->label) : 0;
 }
 
-/* With the lock. A unit is read when all of it is finished, and nothing that is not is read ahead. */
-static bool next_unit(const Behind *b, uint64_t *ret_first, uint32_t *ret_count)
-{
-        uint64_t first = b->made * BEHIND_BLOCKS, end = MIN(first + BEHIND_BLOCKS, b->n_blocks);
+/* --- the thread; with the lock --- */
 
-        if (first >= b->n_blocks || b->allowed < end || b->made - b->taken == RING)
-                return false;
-        *ret_first = first;
-        *ret_count = (uint32_t) (end - first);
-        area_set_end(b->area, b->allowed / BEHIND_BLOCKS * SLOT_UNIT);
-        return true;
+static uint64_t end_of(const Behind *b, uint64_t unit)
+{
+        return MIN((unit + 1) * BEHIND_BLOCKS, b->n_blocks);
+}
+
+/* A unit is read when all of it is finished and there is room for it, and nothing that is not finished is read ahead. */
+static BehindUnit *next_unit(Lane *l)
+{
+        Behind *b = l->b;
+        BehindUnit *u = &b->ring[l->next % BEHIND_AHEAD];
+
+        if (b->allowed < end_of(b, l->next) || l->next >= b->taken + BEHIND_AHEAD)
+                return NULL;
+        u->first = l->next * BEHIND_BLOCKS;
+        u->count = (uint32_t) (end_of(b, l->next) - u->first);
+        area_set_end(l->area, MIN(b->allowed / BEHIND_BLOCKS, l->end) * SLOT_UNIT);
+        return u;
+}
+
+static bool has_chunk(Lane *l)
+{
+        Behind *b = l->b;
+
+        if (l->next == l->end) {
+                l->next = b->claimed;
+                l->end = b->claimed = MIN(b->claimed + CHUNK, b->n_units);
+        }
+        return l->next < l->end;
 }
 
 static void *read_behind(void *ctx)
 {
-        Behind *b = ctx;
+        Lane *l = ctx;
+        Behind *b = l->b;
 
         (void) pthread_mutex_lock(&b->lock);
-        while (!b->stop && b->error >= 0) {
-                BehindUnit *u = &b->ring[b->made % RING];
+        while (!b->stop && b->error >= 0 && has_chunk(l)) {
+                BehindUnit *u = next_unit(l);
                 Why why = { 0 };
                 int r;
 
-                if (!next_unit(b, &u->first, &u->count)) {
-                        b->thread_waits = true;
+                if (!u) {
+                        b->n_waiting++;
                         (void) pthread_cond_wait(&b->work, &b->lock);
-                        b->thread_waits = false;
+                        b->n_waiting--;
                         continue;
                 }
                 (void) pthread_mutex_unlock(&b->lock);
-                r = make_unit(b, u, &why);
+                r = make_unit(l, u, &why);
                 (void) pthread_mutex_lock(&b->lock);
-                if (r < 0) {
+                if (r < 0 && b->error >= 0) {
                         b->error = r;
                         b->why = why;
-                } else {
-                        b->made++;
+                } else if (r >= 0) {
+                        b->ready[l->next++ % BEHIND_AHEAD] = true;
                 }
                 if (b->taker_waits)
                         (void) pthread_cond_signal(&b->news);
@@ -130,25 +160,28 @@ Behind *behind_free(Behind *b)
 {
         if (!b)
                 return NULL;
-        if (b->has_thread) {
-                (void) pthread_mutex_lock(&b->lock);
-                b->stop = true;
-                (void) pthread_cond_signal(&b->work);
-                (void) pthread_mutex_unlock(&b->lock);
-                (void) pthread_join(b->thread, NULL);
+        (void) pthread_mutex_lock(&b->lock);
+        b->stop = true;
+        (void) pthread_cond_broadcast(&b->work);
+        (void) pthread_mutex_unlock(&b->lock);
+        for (size_t i = 0; i < BEHIND_LANES; i++) {
+                Lane *l = &b->lanes[i];
+
+                if (l->has_thread)
+                        (void) pthread_join(l->thread, NULL);
+                area_free(l->area);
+                verity_free(l->verity);
+                free(l->buf);
         }
         (void) pthread_cond_destroy(&b->work);
         (void) pthread_cond_destroy(&b->news);
         (void) pthread_mutex_destroy(&b->lock);
-        area_free(b->area);
-        verity_free(b->verity);
-        free(b->buf);
         free(b);
         return NULL;
 }
 
 /* Signals are for the thread that walks: they interrupt what it waits for. */
-static int start(Behind *b)
+static int start(Lane *l)
 {
         sigset_t all, before;
         int r;
@@ -157,34 +190,48 @@ static int start(Behind *b)
         r = -pthread_sigmask(SIG_SETMASK, &all, &before);
         if (r < 0)
                 return r;
-        r = -pthread_create(&b->thread, NULL, read_behind, b);
-        b->has_thread = r == 0;
+        r = -pthread_create(&l->thread, NULL, read_behind, l);
+        l->has_thread = r == 0;
         (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
         return r;
 }
 
-int behind_open(Disk *disk, const Partition *p, const VerityParams *params, bool tolerant, Behind **ret,
-                Why *why)
+static int lane_open(Lane *l, Disk *disk, const Partition *p, const VerityParams *params, Why *why)
+{
+        int r;
+
+        l->buf = area_buffer(SLOT_UNIT);
+        r = l->buf ? area_open(disk, p, false, &l->area, why) : -ENOMEM;
+        return r < 0 ? r : verity_new(params, no_tree, NULL, &l->verity);
+}
+
+int behind_open(Disk *disk, const Partition *p, const VerityParams *params, unsigned lanes, bool tolerant,
+                Behind **ret, Why *why)
 {
         static const uint8_t zeroes[VERITY_BLOCK];
         Behind *b = calloc(1, sizeof(*b));
-        int r;
+        int r = 0;
 
         if (!b)
                 return -ENOMEM;
+        assert(lanes > 0 && lanes <= BEHIND_LANES);
         b->n_blocks = params->data_blocks;
+        b->n_units = (b->n_blocks + BEHIND_BLOCKS - 1) / BEHIND_BLOCKS;
         b->tolerant = tolerant;
         (void) pthread_mutex_init(&b->lock, NULL); /* on Linux these three cannot fail */
         (void) pthread_cond_init(&b->work, NULL);
         (void) pthread_cond_init(&b->news, NULL);
-        b->buf = area_buffer(SLOT_UNIT);
-        r = b->buf ? area_open(disk, p, false, &b->area, why) : -ENOMEM;
+        for (size_t i = 0; r >= 0 && i < lanes; i++) {
+                b->lanes[i].b = b;
+                r = lane_open(&b->lanes[i], disk, p, params, why);
+        }
         if (r >= 0)
-                r = verity_new(params, no_tree, NULL, &b->verity);
-        if (r >= 0)
-                r = verity_hash_block(b->verity, zeroes, b->zero);
-        if (r >= 0)
-                r = start(b);
+                r = verity_hash_block(b->lanes[0].verity, zeroes, b->zero);
+        for (size_t i = 0; r >= 0 && i < lanes; i++) {
+                r = start(&b->lanes[i]);
+                if (i > 0)
+                        r = 0; /* one is enough */
+        }
         if (r < 0) {
                 (void) behind_free(b);
                 return r;
@@ -200,26 +247,29 @@ void behind_allow(Behind *b, uint64_t blocks)
         (void) pthread_mutex_lock(&b->lock);
         assert(blocks >= b->allowed && blocks <= b->n_blocks);
         b->allowed = blocks;
-        if (b->thread_waits)
-                (void) pthread_cond_signal(&b->work);
+        if (b->n_waiting > 0)
+                (void) pthread_cond_broadcast(&b->work);
         (void) pthread_mutex_unlock(&b->lock);
 }
 
 /* With the lock. */
 static int take(Behind *b, bool wait, BehindUnit *ret, Why *why)
 {
-        while (b->made == b->taken && b->error >= 0) {
+        bool *ready = &b->ready[b->taken % BEHIND_AHEAD];
+
+        while (!*ready && b->error >= 0) {
                 if (!wait)
                         return 0;
                 b->taker_waits = true;
                 (void) pthread_cond_wait(&b->news, &b->lock);
                 b->taker_waits = false;
         }
-        if (b->made == b->taken)
+        if (!*ready)
                 return fail(why, b->error, b->why.kind, b->why.code, "%s", b->why.text);
-        *ret = b->ring[b->taken++ % RING];
-        if (b->thread_waits)
-                (void) pthread_cond_signal(&b->work);
+        *ret = b->ring[b->taken++ % BEHIND_AHEAD];
+        *ready = false;
+        if (b->n_waiting > 0)
+                (void) pthread_cond_broadcast(&b->work);
         return 1;
 }
 
@@ -228,8 +278,7 @@ int behind_take(Behind *b, bool wait, BehindUnit *ret, Why *why)
         int r;
 
         (void) pthread_mutex_lock(&b->lock);
-        assert(!wait || b->made > b->taken || b->error < 0 ||
-               b->allowed >= MIN((b->made + 1) * BEHIND_BLOCKS, b->n_blocks));
+        assert(!wait || b->allowed >= end_of(b, b->taken));
         r = take(b, wait, ret, why);
         (void) pthread_mutex_unlock(&b->lock);
         return r;

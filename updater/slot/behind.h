@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-/* Inside of the room: reads an image back from the medium and hashes it, on a thread of its own, while somebody else still writes
- * what comes later. It reads through a descriptor of its own and nothing that it was not told to be as it will stay; who told
+/* Inside of the room: reads an image back from the medium and hashes it, on a thread of its own or on two, while somebody else
+ * still writes what comes later. It reads through a descriptor of its own and nothing that it was not told to be as it will stay; who told
  * that a block is finished and changes it afterwards has to look for himself. Hashes leave in the order of the blocks. Knows
  * nothing of trees, roots and what ought to be there. */
 
@@ -10,6 +10,8 @@
 #include "slot/tree.h"
 
 #define BEHIND_BLOCKS (SLOT_UNIT / VERITY_BLOCK)
+#define BEHIND_LANES  2u
+#define BEHIND_AHEAD  128u /* units that may wait to be taken: 128 KiB of hashes of 16 MiB */
 
 typedef struct Behind Behind;
 
@@ -20,10 +22,10 @@ typedef struct BehindUnit {
         uint8_t hashes[BEHIND_BLOCKS][VERITY_ROOT_SIZE];
 } BehindUnit;
 
-/* disk and p are borrowed. tolerant: what cannot be read becomes something that no image holds; else it ends the reading. -EAGAIN
+/* disk and p are borrowed. lanes: how many threads, at most BEHIND_LANES. tolerant: what cannot be read becomes something that no image holds; else it ends the reading. -EAGAIN
  * and the like: there is no thread to be had. */
-int behind_open(Disk *disk, const Partition *p, const VerityParams *params, bool tolerant, Behind **ret,
-                Why *why);
+int behind_open(Disk *disk, const Partition *p, const VerityParams *params, unsigned lanes, bool tolerant,
+                Behind **ret, Why *why);
 Behind *behind_free(Behind *b);
 
 /* The first so many blocks are as they will stay, and area_sync() has seen them. Never less than before. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* What the slots hold. Nothing of it is believed: a block that is taken over is hashed when it is copied, and all of them when the
- * slot is read back. */
+/* What the slots hold. Nothing of it is believed: all of the new image is hashed when it is read back. */
 
 #include "slot/assemble.h"
 #include "slot/behind.h"
@@ -157,7 +156,7 @@ int slot_survey(Disk *disk, const SlotParts *const parts[], const SlotSource sou
                 if (r != 0 || known.n_blocks == 0)
                         continue;
                 all.data_blocks = list[i].n_blocks = known.n_blocks;
-                r = behind_open(disk, area_partition(sources[i].area), &all, true, &list[i].behind, why);
+                r = behind_open(disk, area_partition(sources[i].area), &all, 1, true, &list[i].behind, why);
                 if (r == -EAGAIN) /* no thread to be had */
                         r = plan_scan(plan, i, progress, ctx, why);
         }

@@ -38,7 +38,7 @@ typedef struct Fixture {
         uint64_t expect; /* the block that comes */
 } Fixture;
 
-static void fixture_open(Fixture *f, bool tolerant)
+static void fixture_open(Fixture *f, unsigned lanes, bool tolerant)
 {
         uint32_t seed = 7;
 
@@ -55,7 +55,7 @@ static void fixture_open(Fixture *f, bool tolerant)
                         for (size_t k = 0; k < 64; k++)
                                 f->data[i * VERITY_BLOCK + k * 64] =
                                         (uint8_t) (seed = seed * 1664525u + 1013904223u, seed >> 24);
-        assert(behind_open(f->disk, f->part, &f->params, tolerant, &f->behind, NULL) >= 0);
+        assert(behind_open(f->disk, f->part, &f->params, lanes, tolerant, &f->behind, NULL) >= 0);
 }
 
 static void fixture_done(Fixture *f)
@@ -86,13 +86,13 @@ static void check(Fixture *f, const BehindUnit *u)
         f->expect += u->count;
 }
 
-static void test_follows(uint64_t step)
+static void test_follows(unsigned lanes, uint64_t step)
 {
         BehindUnit *u = malloc(sizeof(*u));
         Fixture f;
         int r = 0;
 
-        fixture_open(&f, false);
+        fixture_open(&f, lanes, false);
         assert(behind_take(f.behind, false, u, NULL) == 0);
         for (uint64_t at = 0; at < BLOCKS; at += step) {
                 uint64_t n = MIN(step, BLOCKS - at);
@@ -119,7 +119,7 @@ static void test_left_alone(void)
         Fixture f;
 
         for (size_t i = 0; i < ELEMENTSOF(allowed); i++) {
-                fixture_open(&f, false);
+                fixture_open(&f, 1 + i % 2, false);
                 behind_allow(f.behind, allowed[i]);
                 if (i % 2 == 0)
                         (void) usleep(20 * 1000);
@@ -135,7 +135,7 @@ static void test_unreadable(bool tolerant)
         Why why = { 0 };
         Fixture f;
 
-        fixture_open(&f, tolerant);
+        fixture_open(&f, 1, tolerant);
         write_blocks(&f, 0, BLOCKS);
         assert(truncate(image, (off_t) (f.part->offset + 1000u * VERITY_BLOCK)) == 0);
         behind_allow(f.behind, BLOCKS);
@@ -153,10 +153,12 @@ int main(void)
 {
         assert(mkdtemp(dir) && env_open(dir, &env, NULL) >= 0);
         image = str_printf("%s/disk.raw", dir);
-        test_follows(BEHIND_BLOCKS);
-        test_follows(45);
-        test_follows(2000);
-        test_follows(BLOCKS);
+        for (unsigned lanes = 1; lanes <= BEHIND_LANES; lanes++) {
+                test_follows(lanes, BEHIND_BLOCKS);
+                test_follows(lanes, 45);
+                test_follows(lanes, 2000);
+                test_follows(lanes, BLOCKS);
+        }
         test_left_alone();
         test_unreadable(false);
         test_unreadable(true);

@@ -309,7 +309,7 @@ static int look_back(SlotWriter *w, Disk *disk, const SlotParts *parts, const Ve
         w->back = malloc(sizeof(*w->back));
         r = w->believed && w->back ? verity_hash_block(w->verity, zeroes, w->zero) : -ENOMEM;
         if (r >= 0)
-                r = behind_open(disk, parts->data, verity, false, &w->behind, why);
+                r = behind_open(disk, parts->data, verity, 1, false, &w->behind, why);
         return r == -EAGAIN ? 0 : r; /* no thread: then without */
 }
 
