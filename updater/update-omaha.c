@@ -148,15 +148,19 @@ static int already(Update *u, Why *why)
                     u->host.journal.version, phase_name(u->host.journal.phase), u->host.journal.slot);
 }
 
-/* It never gives up on an update that was begun, so it is told that this one is over, and asked in the same breath. */
-static int clear_and_ask(Update *u, Talk *t, Why *why)
+/* It never gives up on an update that was begun, so it is told how this one ended, and asked in the same breath. It acknowledges
+ * also what it then loses: an update that was told as complete is told so once more. Once, since the grant is closed by now: where
+ * it does not take that, an error lets it go. */
+static int clear_and_ask(Update *u, Talk *t, const OmahaGrant *g, Why *why)
 {
-        OmahaReport report = { .event = OMAHA_ERROR,
+        bool is_complete = g->step == OMAHA_STEP_COMPLETE && is_the_same(g, &t->target) &&
+                           streq0(g->version, t->self.version);
+        OmahaReport report = { .event = is_complete ? OMAHA_COMPLETE : OMAHA_ERROR,
                                .error_code = OMAHA_ERROR_INCOMPLETE,
-                               .previous_version = t->self.version };
+                               .previous_version = is_complete ? g->from : t->self.version };
         int verdict;
 
-        update_say(u, "%s: told that it is not, and asked again", why->text);
+        update_say(u, "%s: told that it is %s, and asked again", why->text, is_complete ? "complete" : "not");
         t->ask.report = &report;
         verdict = ask(u, t, why);
         t->ask.report = NULL;
@@ -172,7 +176,7 @@ static int converse(Update *u, Talk *t, const OmahaGrant *g, Why *why)
                         return already(u, why);
                 if ((verdict = update_omaha_close(u, why)) < 0)
                         return verdict;
-                verdict = clear_and_ask(u, t, why);
+                verdict = clear_and_ask(u, t, g, why);
         }
         /* It says so also when it has just noticed that what it granted before is done. */
         if (verdict == OMAHA_NOUPDATE && (u->options.version || g->step == OMAHA_STEP_GRANTED))

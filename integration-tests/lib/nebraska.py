@@ -219,7 +219,7 @@ class Nebraska:
             return 200, b"", {}
         self.inspect(root, headers)
         a = root.find("app")
-        out = self.handle(a)
+        out = self.handle(a, loses=fault == "loses")
         if fault == "drop":   # taken, and not said: it will come again
             return "drop", b"", {}
         if root.get("requestid") in self.ids:
@@ -227,14 +227,15 @@ class Nebraska:
         self.ids.add(root.get("requestid"))
         return 200, out.encode(), {}
 
-    def handle(self, a):
+    def handle(self, a, loses=False):
+        """loses: events are acknowledged, and its database does not take them."""
         head, tail = f'<response protocol="3.0" server="nebraska"><daystart elapsed_seconds="0"></daystart><app appid={quoteattr(a.get("appid"))}', "</app></response>"
         if a.get("appid").lower() != self.app:
             return head + ' status="error-failedToRetrieveUpdatePackageInfo"><updatecheck status="error-internal"></updatecheck>' + tail
         if (a.get("track"), a.get("board")) != (self.track, f"{'amd64' if self.arch == 'amd64' else 'arm64'}-usr"):
             return head + ' status="error-unknownApplicationOrGroup"><updatecheck status="error-internal"></updatecheck>' + tail
         machine, events = a.get("machineid"), a.findall("event")
-        for e in events:
+        for e in events if not loses else ():
             self.event(e, self.instances.get(machine))
         status, parts = "ok", ""
         if a.find("ping") is not None or a.find("updatecheck") is not None:

@@ -323,6 +323,26 @@ def cases(t):
 
     @t.case
     def _():
+        """the end of an update that the server acknowledged and lost is told once more; one that it never takes ends as an error"""
+        for times, end in ((1, "complete"), (99, "error")):
+            n = t.nebraska()
+            h = t.host(n)
+            expect(h, 0, "update")
+            h.boot()
+            complete, lost = 'eventtype="3" eventresult="2"', []
+            n.fault = lambda i, body: "loses" if complete in body and len(lost) < times and not lost.append(i) else None
+            expect(h, 0, "commit")
+            assert me(n).history == STORY[:4] and box(h) == [], (me(n).history, box(h))
+            for _ in range(2):
+                gybe(h, "check", check=False)
+            assert me(n).history == STORY[:4] + [end] and not me(n).in_progress, (times, me(n).history)
+            n.fault = None
+            n.package("3.0.3", t.codebase, "acl-3.0.3.cosi")
+            expect(h, 0, "check")
+            assert me(n).history[-1] == "granted", me(n).history
+
+    @t.case
+    def _():
         """a fallback shows as an error and is not stuck"""
         n = t.nebraska()
         h = t.host(n)
