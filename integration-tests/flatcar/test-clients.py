@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "lib"), str(HERE.parent / "kubernetes")]
 import agentbus
 import flatcar
+import mockbus
 from agentbus import Agent, Bus
 from cases import Cases
 from contract import Authority
@@ -34,11 +35,10 @@ FLUO = "flatcar-linux-update.v1.flatcar-linux.net/"
 IDLE, NEED_REBOOT = "UPDATE_STATUS_IDLE", "UPDATE_STATUS_UPDATED_NEED_REBOOT"
 PROGRAMS = {"locksmithd": "GYBE_LOCKSMITHD", "fluo": "GYBE_FLUO_AGENT"}
 
-LOGIND = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+LOGIN = "org.freedesktop.login1"
+POLICIES = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><include>{ours}/org.gybe.Update1.conf</include><include>{ours}/com.coreos.update1.conf</include>
-<policy user="root"><allow own="org.freedesktop.login1"/></policy>
-<policy context="default"><allow send_destination="org.freedesktop.login1"/></policy></busconfig>"""
+<busconfig><include>{ours}/org.gybe.Update1.conf</include><include>{ours}/com.coreos.update1.conf</include></busconfig>"""
 
 
 def skip(why):
@@ -49,26 +49,6 @@ def skip(why):
 def wait(what, client=None, seconds=180):
     """A client that ended by itself is the end of waiting."""
     return agentbus.wait(lambda: (client is None or client.alive()) and what(), seconds)
-
-
-class Logind:
-    """org.freedesktop.login1 on the host's bus."""
-
-    def __init__(self, bus):
-        self.log = bus.folder / "logind-calls"
-        self.log.write_text("")
-        state, ready = bus.folder / "logind-state", bus.folder / "logind-ready"
-        state.write_text(json.dumps({"names": ["org.freedesktop.login1"], "units": [], "inhibitors": [], "logind": 252, "late_inhibitor": False,
-                                     "begun": False, "mute": []}))
-        self.process = subprocess.Popen(["/usr/bin/python3", "-B", HERE.parent / "lib/mockbus.py", state, self.log, ready], env=bus.environ)
-        wait(lambda: ready.exists() and bus.owned("org.freedesktop.login1"))
-
-    def calls(self):
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
 
 
 class Jail:
@@ -106,8 +86,8 @@ class Jail:
 
     def reboots(self, logind):
         """Waits until it has asked for a reboot: once, and as both clients do."""
-        wait(logind.calls, self)
-        assert logind.calls() == [["Reboot", False]], logind.calls()
+        wait(lambda: logind.calls, self)
+        assert logind.calls == [["Reboot", False]], logind.calls
 
     def stop(self):
         if self.process.poll() is None:
@@ -120,8 +100,8 @@ class Jail:
 
 
 class Test(Cases):
-    def __init__(self, work, bus, binary):
-        self.work, self.bus, self.binary = work, bus, binary
+    def __init__(self, work, bus, logind, binary):
+        self.work, self.bus, self.logind, self.binary = work, bus, logind, binary
         self.keys = keygen(work / "keys")
         self.feed = work / "feed"
         self.feed.mkdir()
@@ -144,14 +124,11 @@ class Test(Cases):
                   policy={"automation": "check", "soak": "0s", "attempts": 1, "reboot": {"coordinator": "dbus"}, **policy})
         h.knows(*self.images)
         h.write("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\ncore:x:500:500:core:/:/bin/sh\n")
-        self.logind = Logind(self.bus)
-        self.started.append(self.logind)
+        self.logind.log.write_text("")
         return h
 
     def agent(self, host):
         a = Agent(self.bus, host, program("gybed"))
-        # the bus with the logind on it is the host's: a gybe that reboots by itself would be written down, too
-        a.bus.environ["GYBE_TEST_BUS"] = "1"
         self.started.append(a)
         a.start().rest()
         return a
@@ -212,7 +189,7 @@ def locksmith_cases(t):
         gybe(h, "stage", env=t.bus.environ)
         a.rest()
         time.sleep(5)
-        assert not t.logind.calls() and t.status() == IDLE and "STATE=running" in h.path(COORDINATOR).read_text()
+        assert not t.logind.calls and t.status() == IDLE and "STATE=running" in h.path(COORDINATOR).read_text()
         assert h.table() == {"a": (1, 0, 1), "b": (0, 0, 0)}, h.table()
         gybe(h, "finalize", env=t.bus.environ)
         client.reboots(t.logind)
@@ -225,7 +202,7 @@ def locksmith_cases(t):
         client = locksmithd(h)
         running(h, client)
         time.sleep(5)
-        assert not t.logind.calls(), t.logind.calls()
+        assert not t.logind.calls, t.logind.calls
 
     @t.case
     def _():
@@ -235,7 +212,7 @@ def locksmith_cases(t):
         gybe(h, "update", env=t.bus.environ)
         wait(lambda: t.status() == NEED_REBOOT)
         time.sleep(2)
-        assert not t.logind.calls(), "gybe has left the reboot to others"
+        assert not t.logind.calls, "gybe has left the reboot to others"
         client = locksmithd(h)
         client.reboots(t.logind)
         slot, a = reboot(t, h, a, client, fail=True)
@@ -243,7 +220,7 @@ def locksmith_cases(t):
         client = locksmithd(h)
         running(h, client)
         time.sleep(5)
-        assert not t.logind.calls() and t.status() == IDLE, t.logind.calls()
+        assert not t.logind.calls and t.status() == IDLE, t.logind.calls
 
     @t.case
     def _():
@@ -331,7 +308,7 @@ def fluo_cases(t, api):
         wait(lambda: says(status=NEED_REBOOT, reboot_needed="true", new_version="4000.2.0"), client)
         assert api.node()["metadata"]["labels"][FLUO + "reboot-needed"] == "true"
         time.sleep(5)
-        assert not t.logind.calls() and pods() == ["pod/web"] and not api.node()["spec"].get("unschedulable"), "nobody has said reboot-ok"
+        assert not t.logind.calls and pods() == ["pod/web"] and not api.node()["spec"].get("unschedulable"), "nobody has said reboot-ok"
         ok("true")
         client.reboots(t.logind)
         assert says(reboot_in_progress="true", agent_made_unschedulable="true"), api.annotations()
@@ -345,7 +322,7 @@ def fluo_cases(t, api):
         wait(lambda: says(status=IDLE, agent_made_unschedulable="false") and not api.node()["spec"].get("unschedulable"), client)
         assert api.node()["metadata"]["labels"][FLUO + "version"] == "4000.2.0"
         time.sleep(5)
-        assert not t.logind.calls() and says(reboot_needed="false"), t.logind.calls()
+        assert not t.logind.calls and says(reboot_needed="false"), t.logind.calls
 
     @t.case
     def _():
@@ -356,7 +333,7 @@ def fluo_cases(t, api):
         gybe(h, "update", env=t.bus.environ)
         client = agent(h)
         wait(lambda: says(status=NEED_REBOOT, reboot_needed="true"), client)
-        assert not t.logind.calls(), "neither gybe nor the agent may reboot yet"
+        assert not t.logind.calls, "neither gybe nor the agent may reboot yet"
         ok("true")
         client.reboots(t.logind)
         slot, a = reboot(t, h, a, client, fail=True)
@@ -366,7 +343,7 @@ def fluo_cases(t, api):
         ok("false")
         wait(lambda: says(status=IDLE), client)
         time.sleep(5)
-        assert not t.logind.calls() and says(reboot_needed="false"), api.annotations()
+        assert not t.logind.calls and says(reboot_needed="false"), api.annotations()
 
     @t.case
     def _():
@@ -382,7 +359,7 @@ def fluo_cases(t, api):
         assert says(status=IDLE, reboot_needed="false"), api.annotations()
         a = t.agent(h)
         wait(lambda: says(status=NEED_REBOOT, reboot_needed="true"), client)
-        assert client.process.poll() is None and not t.logind.calls()
+        assert client.process.poll() is None and not t.logind.calls
 
 
 def main():
@@ -407,11 +384,13 @@ def main():
         work = Path(tmp)
         work.chmod(0o755)
         policies = work / "policies.conf"
-        policies.write_text(LOGIND.format(ours=SOURCE / "policy"))
+        policies.write_text(POLICIES.format(ours=SOURCE / "policy"))
         api = None
         try:
-            with Bus(work / "bus", policies) as bus:
-                t = Test(work, bus, binary)
+            with Bus(work / "bus", policies, own=[LOGIN]) as bus, mockbus.MockBus(work / "bus", bus.address) as logind:
+                logind.serve(names=[LOGIN])
+                bus.environ.update(logind.environ)     # a gybe that reboots by itself would be written down, too
+                t = Test(work, bus, logind, binary)
                 if cluster:
                     api = RealApi(cluster, work / "cluster", Authority(work / "pki"), NODE)
                     fluo_cases(t, api)
