@@ -201,6 +201,10 @@ static int take_omaha(const Json *source, Config *c, Why *why)
             (r = take_str(source, "oem", "source.oem", NULL, &c->omaha_oem, why)) < 0 ||
             (r = take_str(source, "packageHash", "source.packageHash", "ignore", &hash, why)) < 0)
                 return r;
+        if (c->omaha_alias && strlen(c->omaha_alias) > OMAHA_ALIAS_MAX)
+                return fail(why, -EINVAL, WHY_USAGE, "bad-config",
+                            "gybe.json: source.alias is longer than the %u bytes that an update server keeps",
+                            OMAHA_ALIAS_MAX);
         c->omaha_hash = omaha_hash_from_name(hash);
         if (c->omaha_hash < 0) {
                 c->omaha_hash = OMAHA_HASH_METADATA_SHA384; /* the stricter one, until it is mended */

@@ -252,6 +252,8 @@ def cases(t):
         assert code_of(h, 1, "check") == "omaha-unknown-group"
         h.configure({"source": {"type": "omaha", "url": n.url}})
         expect(h, 2, "check")
+        h.configure(t.source(n, alias="x" * 257))
+        assert code_of(h, 2, "check") == "bad-config"
         h.path("/etc/machine-id").unlink()
         h.configure(t.source(n))
         assert code_of(h, 1, "check") == "no-machine-id"

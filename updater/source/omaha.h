@@ -16,6 +16,8 @@
 #define OMAHA_COUNT_MAX    1000u /* of anything that is only counted */
 #define OMAHA_VERSION_SIZE 129u
 #define OMAHA_ID_SIZE      37u
+#define OMAHA_ALIAS_MAX                                                                                      \
+        256u /* a longer one fails in Nebraska's database, and with it the host's registration */
 
 /* --- who asks --- */
 
