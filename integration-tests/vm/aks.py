@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import machine as vm
 from agent import expect_end
 from lab import Skip, expect
 
@@ -86,7 +87,7 @@ class Orchestrator:
         return request["operationId"], request["nodeUpdateId"]
 
     def wait(self, operation_id, code, commit=False, timeout=400):
-        key, until, found = self.contract.COMMIT if commit else self.contract.STATUS, time.monotonic() + timeout, None
+        key, until, found = self.contract.COMMIT if commit else self.contract.STATUS, time.monotonic() + timeout * vm.PATIENCE, None
         while time.monotonic() < until:
             found = json.loads(self.api.annotations().get(key, "{}"))
             if found.get("operationId") == operation_id:
@@ -99,7 +100,7 @@ class Orchestrator:
 
     def taken(self, operation_id, timeout=120):
         """Until the node says anything about it."""
-        until = time.monotonic() + timeout
+        until = time.monotonic() + timeout * vm.PATIENCE
         while json.loads(self.api.annotations().get(self.contract.STATUS, "{}")).get("operationId") != operation_id:
             expect("in time", time.monotonic() < until, True)
             time.sleep(0.3)

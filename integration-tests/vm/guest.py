@@ -54,7 +54,7 @@ USR_SIZE, HASH_SIZE, SIG_SIZE, ESP_SIZE, OEM_SIZE, ROOT_SIZE = (
 # As on ACL, plus what makes a dead boot come back: panic, the initrd's emergency, a device that never comes, a watchdog.
 CMDLINE = ("mount.usr=/dev/mapper/usr mount.usrflags=ro root=LABEL=ROOT rootflags=rw console=ttyS0 consoleblank=0 "
            "net.ifnames=0 loglevel=5 systemd.show_status=0 panic=5 rd.shell=0 rd.emergency=reboot "
-           "systemd.default_device_timeout_sec=40 systemd.watchdog_sec=30")
+           f"systemd.default_device_timeout_sec={40 * vm.PATIENCE:.0f} systemd.watchdog_sec=30")
 
 # Loaded by name in the initrd: no coldplug of all devices, which costs seconds under TCG. efi_pstore: a panic in there leaves a
 # crash dump in NVRAM, which the old slot reads.
@@ -441,7 +441,8 @@ def _root_stage(folder, root_changes):
         "etc/systemd/system/lab-network.service": NETWORK_UNIT,
         "etc/modules-load.d/lab.conf": "virtio_net\nvirtio_console\nvfat\nnls_ascii\nefivarfs\n",
         "etc/systemd/journald.conf.d/lab.conf": "[Journal]\nStorage=persistent\nRuntimeMaxUse=8M\nSystemMaxUse=32M\n",
-        "etc/systemd/system.conf.d/lab.conf": "[Manager]\nRuntimeWatchdogSec=30\nDefaultTimeoutStopSec=15\n",
+        "etc/systemd/system.conf.d/lab.conf":
+            f"[Manager]\nRuntimeWatchdogSec=30\nDefaultTimeoutStopSec=15\nDefaultTimeoutStartSec={90 * vm.PATIENCE:.0f}\n",
         **(root_changes or {}),
     })
     (stage / "etc/os-release").symlink_to("../usr/lib/os-release")

@@ -24,7 +24,7 @@ import probe
 
 SLOT_B_ENTRY = "vmlinuz-100-azlb0.efi"          # what gybe and Trident call the first update's UKI
 PRODUCT = "azure-container-linux"
-POLICY = {"automation": "check", "attempts": 2, "soak": "5s", "deadline": "5m"}
+POLICY = {"automation": "check", "attempts": 2, "soak": "5s", "deadline": f"{5 * vm.PATIENCE:.0f}m"}
 
 
 class Skip(Exception):
@@ -165,9 +165,9 @@ class Lab:
 
     def arrives(self, version, timeout=900):
         """The next boot of this version is complete; the others on the way are let pass."""
-        until = time.monotonic() + timeout
+        until = time.monotonic() + timeout * vm.PATIENCE
         while True:
-            self.machine.wait_up(until - time.monotonic())
+            self.machine.wait_up((until - time.monotonic()) / vm.PATIENCE)
             try:
                 if self.version() == version:
                     self.run("systemctl is-system-running --wait", timeout=400, check=False)

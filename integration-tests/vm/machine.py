@@ -46,6 +46,9 @@ LOADER_GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 GLOBAL_GUID = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 GLOBAL_NAMES = re.compile(r"^(Boot(Next|Order|Current|[0-9A-F]{4})|Timeout|SecureBoot|SetupMode)$")
 
+# All waiting is this many times longer, inside and outside, for a machine that gets a small share of a busy host's cores.
+PATIENCE = float(os.environ.get("GYBE_VM_PATIENCE", "1"))
+
 NV_BS_RT = 7            # attributes of everything an OS sets for the next boot
 CONSOLE_NOISE = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()=>][A-Z0-9]?|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
@@ -202,7 +205,7 @@ class Machine:
                  channel=False, watchdog=False, network=False, bootindex=False, log=None, credentials=(),
                  prefix="vm", more=()):
         self.folder, self.disk, self.variables = Path(folder), Path(disk), Path(variables)
-        self.deadline, self.memory, self.secure_boot, self.one_boot = deadline, memory, secure_boot, one_boot
+        self.deadline, self.memory, self.secure_boot, self.one_boot = deadline * PATIENCE, memory, secure_boot, one_boot
         self.has_channel, self.watchdog, self.network, self.bootindex = channel, watchdog, network, bootindex
         self.log, self.credentials, self.prefix, self.more = log, list(credentials), prefix, list(more)
         self.lines, self.process, self.channel, self.ended = [], None, None, False
@@ -288,7 +291,7 @@ class Machine:
         held = fcntl.fcntl(self.turn, fcntl.F_DUPFD_CLOEXEC, 100)
         self.process = subprocess.Popen(
             dies_with(me, str(TREES), "run", "qemu", *binds, "--", "timeout", "--foreground", "-s", "KILL",
-                      str(self.deadline + 5), *dies_with("timeout", *self.arguments())),
+                      str(int(self.deadline) + 5), *dies_with("timeout", *self.arguments())),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[held])
         os.close(held)
         self.reader = threading.Thread(target=self._read_console, daemon=True)
@@ -358,7 +361,7 @@ class Machine:
     def wait_line(self, pattern, timeout=None, passed=True):
         """The match of the first line not yet passed that matches; MachineError at the deadline or the end."""
         regex = re.compile(pattern)
-        until = time.monotonic() + min(self.left(), timeout if timeout is not None else self.left())
+        until = time.monotonic() + min(self.left(), timeout * PATIENCE if timeout is not None else self.left())
         at = self.seen
         with self.changed:
             while True:
@@ -442,7 +445,7 @@ class Machine:
                     if not self.alive() or time.monotonic() > until:
                         raise MachineError(f"QEMU did not start\n{self.tail()}") from None
                     time.sleep(0.1)
-        until = time.monotonic() + timeout
+        until = time.monotonic() + timeout * PATIENCE
         while True:
             word, self.came_up = self.came_up or self._channel_line(until - time.monotonic()).split(), None
             if len(word) == 2 and word[0] == "hello":
@@ -452,7 +455,7 @@ class Machine:
         """Runs a shell command in the guest: (exit code, what it printed on stdout and stderr)."""
         self.asked += 1
         self.channel.sendall(f"{self.asked} {base64.b64encode(command.encode()).decode()}\n".encode())
-        until = time.monotonic() + timeout
+        until = time.monotonic() + timeout * PATIENCE
         while True:
             word = self._channel_line(until - time.monotonic()).split()
             if len(word) == 2 and word[0] == "hello":
