@@ -199,7 +199,7 @@ static int supersede(Update *u, Why *why)
                 return 0;
         more = json_new_object();
         json_set_str(more, "outcome", outcome_name(OUTCOME_SUPERSEDED));
-        json_set_str(more, "by", u->release.version);
+        json_set_str(more, "supersededBy", u->release.version);
         return update_record(u, "superseded", more, why);
 }
 

@@ -24,8 +24,8 @@ static void one_line(char *text)
 static bool is_hidden(const char *key)
 {
         static const char *const hidden[] = {
-                "time",  "event",    "prev",      "updateId", "uid",           "name",
-                "bytes", "roothash", "ukiSha256", "health",   "releaseSha256", "missingGuarantees",
+                "time",      "event",  "prev",          "updateId",          "uid", "bytes", "roothash",
+                "ukiSha256", "health", "releaseSha256", "missingGuarantees",
         };
 
         for (size_t i = 0; i < ELEMENTSOF(hidden); i++)
@@ -76,15 +76,12 @@ static int show_event(void *ctx, const char *key, const Json *value)
         return 0;
 }
 
-/* Who decided: a name where one is known. */
+/* Who decided, where no name is known. */
 static void show_actor(Str *line, const Json *event)
 {
-        const char *name = json_get_str(event, "name");
         uint64_t uid;
 
-        if (name)
-                str_addf(line, "  by=%s", name);
-        else if (json_get_u64(event, "uid", &uid) > 0)
+        if (!json_get_str(event, "by") && json_get_u64(event, "uid", &uid) > 0)
                 str_addf(line, "  by=uid %" PRIu64, uid);
 }
 

@@ -40,6 +40,8 @@ static void on_say(void *ctx, const char *line)
 
 static int walk_here(Cli *cli, Why *why)
 {
+        _cleanup_(free_charp) char *name = NULL;
+        const JobRequester by = cli_requester(cli, &name);
         UpdateOptions options = {
                 .release = cli->n_args > 0 ? cli->args[0] : NULL,
                 .version = cli->version,
@@ -47,7 +49,7 @@ static int walk_here(Cli *cli, Why *why)
                 .allow_downgrade = cli->allow_downgrade,
                 .no_reboot = cli->no_reboot,
                 .override = cli->override,
-                .requested_by = { .uid = getuid(), .how = "cli" },
+                .requested_by = { .uid = by.uid, .name = by.name, .how = by.how },
                 .progress = on_progress,
                 .say = on_say,
                 .ctx = cli,

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from sandbox import BUILD, MIB, Host, esp_tree, image
+from sandbox import BUILD, MAIN_CMDLINE, MIB, Host, boot_files, esp_tree, image
 
 COLOUR = sys.stdout.isatty()
 WORK = None     # the demo's folder: commands run there, so that what is shown is short
@@ -77,12 +77,14 @@ def story(work):
     feed = work / "feed"
     feed.mkdir()
 
-    chapter("A release engineer makes keys and three releases")
+    chapter("A release engineer makes keys and a release")
     show([BUILD / "gybe-release", "keygen", work / "keys"])
     keys = work / "keys"
     v1 = image(work / "v1", "3.0.20261001", size=48 * MIB, fs="ext4")
     v2 = image(work / "v2", "3.0.20261104", size=48 * MIB, fs="ext4")
     v3 = image(work / "v3", "3.0.20261201", size=48 * MIB, fs="ext4")
+    for v in (v1, v2, v3):      # an initrd that cannot go on reboots, as ACL's does
+        boot_files(v, main=MAIN_CMDLINE + " rd.shell=0 rd.emergency=reboot")
     release(work, feed, keys, v2, 2026110400)
 
     chapter("A host with the ACL disk layout runs 3.0.20261001 in slot A")
@@ -94,6 +96,7 @@ def story(work):
         health.parent.mkdir(parents=True)
         health.write_text("#!/bin/sh\necho 'the workload answers'\n")
         health.chmod(0o755)
+        host.write("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
         show(gybe("status"))
 
         chapter("It updates itself: slot B is written, read back, and armed for one boot")

@@ -17,6 +17,7 @@ void stdfd_open(void)
                         /* the lowest free number is this one; reading only, so that an answer that is lost is noticed */
                         (void) !open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
         (void) signal(SIGPIPE, SIG_IGN);
+        setlinebuf(stdout); /* in one file with stderr, what was said first stands first */
 }
 
 static bool reader_is_gone(void)

@@ -17,7 +17,7 @@
 
 struct Meter {
         int fd;
-        bool live; /* a terminal and a step under way */
+        bool live, drawn; /* a terminal and a step under way; one that is over at once leaves no line */
         char label[LABEL_SIZE];
         uint64_t total, in, out;
         int64_t start_ms, drawn_ms;
@@ -44,7 +44,7 @@ int meter_new(int fd, Meter **ret)
 
 Meter *meter_free(Meter *m)
 {
-        if (m && m->live)
+        if (m && m->live && m->drawn)
                 (void) fd_write_full(m->fd, "\n", 1);
         free(m);
         return NULL;
@@ -69,11 +69,12 @@ static void draw(Meter *m, int64_t now)
         format_size(m->in * 1000 / ms, rate);
         if (m->out > 0)
                 (void) snprintf(ratio, sizeof(ratio), "  ratio %.1f", (double) m->in / (double) m->out);
-        n = snprintf(line, sizeof(line), "\r%-12s [%s] %3u %%  %s  %s/s%s\033[K", m->label, bar, part / 10,
+        n = snprintf(line, sizeof(line), "\r%-14s [%s] %3u %%  %s  %s/s%s\033[K", m->label, bar, part / 10,
                      done, rate, ratio);
         if (n > 0)
                 (void) fd_write_full(m->fd, line, MIN((size_t) n, sizeof(line) - 1));
         m->drawn_ms = now;
+        m->drawn = true;
 }
 
 void meter_begin(Meter *m, const char *label, uint64_t total)
@@ -85,8 +86,8 @@ void meter_begin(Meter *m, const char *label, uint64_t total)
         m->total = total;
         m->in = m->out = 0;
         m->live = true;
-        m->start_ms = now_ms();
-        draw(m, m->start_ms);
+        m->drawn = false;
+        m->start_ms = m->drawn_ms = now_ms();
 }
 
 void meter_add(Meter *m, uint64_t in, uint64_t out)
@@ -106,7 +107,9 @@ void meter_end(Meter *m)
 {
         if (!m || !m->live)
                 return;
+        m->live = false;
+        if (!m->drawn)
+                return;
         draw(m, now_ms());
         (void) fd_write_full(m->fd, "\n", 1);
-        m->live = false;
 }
