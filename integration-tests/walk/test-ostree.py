@@ -10,6 +10,7 @@ import hashlib
 import http.server
 import json
 import lzma
+import random
 import os
 import shutil
 import signal
@@ -391,6 +392,37 @@ def updating(t):
             expect(h, 0, "stage")
             check_slot(h, "B", v3)
             assert t.server.sent - before <= once * 1.05, (k, once, before, t.server.sent)
+
+    @t.case
+    def _():
+        """every second file of the repository damaged at random, with deltas and without: verified or refused"""
+        rng = random.Random(int(os.environ.get("GYBE_SEED", "4")))
+        ends = {0: 0, 1: 0, 4: 0}
+        for k in range(40 if os.environ.get("GYBE_ALL") else 3):
+            how = {}
+
+            def tamper(name, data):
+                if k % 2 and name.startswith("deltas/"):
+                    return None
+                if name.endswith(".cosi"):
+                    return data
+                if name not in how:                        # the same lie each time it is asked for
+                    kind = rng.choice(("flip", "cut", "more", "empty", "swap", "gone")) if rng.random() < (0.5, 0.1)[k % 3 > 0] else ""
+                    at = rng.randrange(max(len(data), 1))
+                    how[name] = {"": data, "flip": data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1:] if data else b"x",
+                                 "cut": data[:at], "more": data + data[:4096], "empty": b"", "swap": data[::-1], "gone": None}[kind]
+                return how[name]
+
+            h = t.host("damaged")
+            t.server.reset(tamper)
+            r = gybe(h, "stage", check=False, timeout=120)
+            assert r.returncode in ends, (k, r.returncode, r.stderr)
+            ends[r.returncode] += 1
+            if r.returncode == 0:
+                check_slot(h, "B", v3)
+            else:
+                assert status(h)["phase"] != "staged" and r.stderr.strip(), (k, r.stderr)
+        return f"{ends[0]} verified, {ends[1] + ends[4]} refused"
 
     @t.case
     def _():
