@@ -26,6 +26,7 @@
 
 #define BOOT_ID      "/proc/sys/kernel/random/boot_id"
 #define VALIDATE_US  (60u * UINT64_C(1000000))
+#define RENAMED_US   (5u * UINT64_C(1000000))
 #define PRODUCT_UUID "/sys/class/dmi/id/product_uuid"
 
 typedef struct Daemon {
@@ -33,7 +34,7 @@ typedef struct Daemon {
         Env env;
         NodeSettings settings;
         sd_event *event;
-        sd_event_source *step, *timer, *gone;
+        sd_event_source *step, *timer, *gone, *renamed;
         Kube *kube;
         NodeBus *bus;
         Node *node;
@@ -123,6 +124,21 @@ static int on_gone_for_too_long(sd_event_source *s, uint64_t usec _unused_, void
         return sd_event_exit(sd_event_source_get_event(s), 1);
 }
 
+/* Until there is a Node: which one is ours may be known later than we began. Whoever starts us starts us anew. */
+static int on_look_at_name(sd_event_source *s, uint64_t usec _unused_, void *userdata)
+{
+        Daemon *d = userdata;
+
+        if (node_settings_renamed(&d->env, &d->settings)) {
+                log_notice("there is no Node %s that we may see, and it is called otherwise by now; "
+                           "beginning anew",
+                           d->settings.node);
+                return sd_event_exit(sd_event_source_get_event(s), 0);
+        }
+        (void) sd_event_source_set_time_relative(s, RENAMED_US);
+        return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
 static void on_gone(void *ctx)
 {
         Daemon *d = ctx;
@@ -133,6 +149,8 @@ static void on_gone(void *ctx)
                 return;
         }
         node_on_gone(d->node);
+        (void) sd_event_source_set_time_relative(d->renamed, RENAMED_US);
+        (void) sd_event_source_set_enabled(d->renamed, SD_EVENT_ONESHOT);
         if (d->settings.gone_max_wait_sec > 0 && !d->gone)
                 (void) sd_event_add_time_relative(d->event, &d->gone, CLOCK_MONOTONIC,
                                                   d->settings.gone_max_wait_sec * 1000000, 0,
@@ -167,6 +185,7 @@ static void on_node(void *ctx, const KubeNode *n)
                 return;
         }
         d->gone = sd_event_source_disable_unref(d->gone);
+        (void) sd_event_source_set_enabled(d->renamed, SD_EVENT_OFF);
         node_on_object(d->node, n->uid, n->request, statuses);
         kick(d);
 }
@@ -294,7 +313,9 @@ static int open_loop(Daemon *d, Why *why)
             (r = sd_event_source_set_priority(d->step, SD_EVENT_PRIORITY_IDLE)) < 0 ||
             (r = sd_event_add_time(d->event, &d->timer, CLOCK_MONOTONIC, UINT64_MAX, 100000, on_timer, d)) <
                     0 ||
-            (r = sd_event_source_set_enabled(d->timer, SD_EVENT_OFF)) < 0)
+            (r = sd_event_source_set_enabled(d->timer, SD_EVENT_OFF)) < 0 ||
+            (r = sd_event_add_time_relative(d->event, &d->renamed, CLOCK_MONOTONIC, RENAMED_US, 1000000,
+                                            on_look_at_name, d)) < 0)
                 return fail_errno(why, r, WHY_HOST, "event loop");
         return 0;
 }
@@ -360,6 +381,7 @@ static void close_daemon(Daemon *d)
         (void) sd_event_source_disable_unref(d->step);
         (void) sd_event_source_disable_unref(d->timer);
         (void) sd_event_source_disable_unref(d->gone);
+        (void) sd_event_source_disable_unref(d->renamed);
         (void) sd_event_unref(d->event);
         node_settings_done(&d->settings);
         free(d->product_uuid);

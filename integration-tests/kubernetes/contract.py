@@ -76,6 +76,11 @@ class Judge:
                 out.append(code)
         return out
 
+    def codes_until(self, operation_id, code):
+        """All of them when that one is there: who watches a real API server hears of it a moment later than who asks it."""
+        codes = self.codes(operation_id)
+        return codes if code in codes else None
+
     def check(self):
         assert not self.wrong, "\n".join(self.wrong)
 

@@ -7,6 +7,7 @@ lib/sandbox.py makes of it.
     test-node.py [--real] [WORD]     only the cases whose text has the word
 """
 
+import fcntl
 import functools
 import http.server
 import json
@@ -96,8 +97,8 @@ def update_cases(t):
         m.reboot()
         c = m.wait_for(finalize, "Success", COMMIT)
         assert c["operation"] == "commit" and c["fromVersion"] == "3.0.1" and "3.0.2" in c["message"], c
+        codes = wait(lambda: m.api.judge.codes_until(finalize, "commit:Success"))
         assert m.api.judge.codes(stage) == ["InProgress", "Success"], m.api.judge.codes(stage)
-        codes = m.api.judge.codes(finalize)
         assert codes[:2] == ["InProgress", "Success"] and codes[-1] == "commit:Success", codes
         staged = [e for e in history(m.host) if e["event"] == "staged"]
         assert staged[0]["how"] == "dbus" and staged[0]["by"] == "root", staged
@@ -176,6 +177,23 @@ def update_cases(t):
         assert not m.status(), m.status()
 
 
+    @t.case
+    def _(m):
+        """a stage that does not end: a heartbeat a second, each newer than the last, then OperationFailed; the next stage is done"""
+        m.start(TRIDENT_ACL_AGENT_ORCHESTRATION_HEARTBEAT_INTERVAL="1s", TRIDENT_ACL_AGENT_ORCHESTRATION_STAGE_TIMEOUT="5s 500ms")
+        lock = m.host.path("/run/gybe/lock")
+        wait(lambda: lock.exists() and not m.jobs())
+        with open(lock, "r+") as f:
+            fcntl.lockf(f, fcntl.LOCK_EX)
+            op = m.ask(request("stage", "3.0.2"))
+            m.wait_for(op, "OperationFailed")
+        beats = [d["lastUpdatedUtc"] for _, d in m.api.judge.seen if d["operationId"] == op and d["code"] == "InProgress"]
+        assert 2 <= len(beats) <= 8 and beats == sorted(set(beats)), beats
+        m.kill_node()
+        m.start_node()      # with its usual patience
+        m.stage()
+
+
 def idle_seconds(t):
     return float(os.environ.get("GYBE_IDLE_SECONDS", "600" if t.real else "4"))
 
@@ -217,7 +235,7 @@ def outage_cases(t):
             time.sleep(1)
             m.api.start()
             m.wait_for(r["operationId"], "Success", COMMIT)
-            codes = m.api.judge.codes(r["operationId"])
+            codes = wait(lambda: m.api.judge.codes_until(r["operationId"], "commit:Success"))
             assert "Success" in codes and codes.index("Success") < codes.index("commit:Success"), codes
         outage.__doc__ = f"the API server goes away {when} and stays away for the whole first boot; the statuses come in order when it returns"
         t.case(outage)
@@ -630,6 +648,20 @@ def api_cases(t):
         m.api.tokens = {"next-token"}
         m.wait_for(m.ask(request("finalize", "3.0.1")), "AlreadyAtTarget")
         assert m.api.unauthorized == 0, "a token is kept longer than it is good"
+
+    @t.case
+    def _(m):
+        """a first boot: the host has another name, kubelet's certificate comes later, and says which Node it is"""
+        pem = m.host.path(m.pki) / "kubelet-client-current.pem"
+        pem.rename(pem.with_suffix(".later"))
+        m.host.write("/proc/sys/kernel/hostname", "localhost\n")
+        m.start(TRIDENT_ACL_AGENT_KUBERNETES_NODE_NAME_SOURCE="kubelet-cert")
+        wait(lambda: m.said("watching Node localhost"))
+        pem.with_suffix(".later").rename(pem)
+        assert m.node.wait(PATIENCE) == 0
+        m.start_node(TRIDENT_ACL_AGENT_KUBERNETES_NODE_NAME_SOURCE="kubelet-cert")
+        m.wait_for(m.ask(request("stage", "3.0.1")), "AlreadyAtTarget")
+        assert m.said("watching Node node-1")
 
     @t.case
     def _(m):

@@ -189,12 +189,26 @@ static int host_name(const Env *env, char **ret)
         return r;
 }
 
-static void take_node(Reader *r, const Env *env, char **ret)
+bool node_settings_renamed(const Env *env, const NodeSettings *s)
+{
+        _cleanup_(free_charp) char *name = NULL;
+        Why why = { 0 };
+
+        if (!s->from_host)
+                return false;
+        if (!s->from_certificate || kube_cert_node(env, CERTIFICATE, &name, &why) < 0)
+                (void) host_name(env, &name);
+        return name && is_subdomain(name) && !streq(name, s->node);
+}
+
+static void take_node(Reader *r, const Env *env, NodeSettings *s)
 {
         const char *source = get(r, NODE_SETTING("KUBERNETES_NODE_NAME_SOURCE"));
+        char **ret = &s->node;
         Why why = { 0 };
         int error;
 
+        s->from_certificate = streq0(source, "kubelet-cert");
         take(r, NODE_SETTING("KUBERNETES_NODE_NAME"), NULL, ret);
         if (*ret && !is_subdomain(*ret))
                 (void) wrong(r, NODE_SETTING("KUBERNETES_NODE_NAME"), "it is no name that a Node can have");
@@ -203,9 +217,10 @@ static void take_node(Reader *r, const Env *env, char **ret)
                              "it is neither hostname nor kubelet-cert");
         if (r->r < 0)
                 return;
-        if (!*ret && streq0(source, "kubelet-cert") && kube_cert_node(env, CERTIFICATE, ret, &why) < 0)
+        if (!*ret && s->from_certificate && kube_cert_node(env, CERTIFICATE, ret, &why) < 0)
                 log_warning("%s; taking the host's name for the Node's", why.text);
         if (!*ret) {
+                s->from_host = true;
                 error = host_name(env, ret);
                 if (error < 0)
                         r->r = fail_errno(r->why, error, WHY_HOST, "the host's name");
@@ -256,7 +271,7 @@ int node_settings_load(const Env *env, const char *(*getter)(const char *name), 
         s.allow_http = get(&r, "GYBE_NODE_ALLOW_HTTP") != NULL;
         s.validate_uuid = get(&r, NODE_SETTING("VALIDATE_NODE_UUID")) != NULL;
         take_cluster(&r, &s);
-        take_node(&r, env, &s.node);
+        take_node(&r, env, &s);
         take_version(&r, &s);
         take_time(&r, NODE_SETTING("ORCHESTRATION_STAGE_TIMEOUT"), 20 * 60, &s.stage_timeout_sec);
         take_time(&r, NODE_SETTING("ORCHESTRATION_FINALIZE_TIMEOUT"), 10 * 60, &s.finalize_timeout_sec);

@@ -14,11 +14,15 @@ typedef struct NodeSettings {
         char *version_path, *version_key, *version_fallback; /* path NULL: gybed knows */
         uint64_t stage_timeout_sec, finalize_timeout_sec, heartbeat_sec, gone_max_wait_sec; /* 0: for ever */
         bool validate_uuid, allow_http;
+        bool from_certificate, from_host; /* where the Node's name is from: wanted, and taken */
 } NodeSettings;
 
 void node_settings_done(NodeSettings *s);
 /* get: getenv(), or a test's. */
 int node_settings_load(const Env *env, const char *(*get)(const char *name), NodeSettings *ret, Why *why);
+
+/* The Node would be called otherwise now: kubelet has got its certificate, or the host its name, after we began. */
+bool node_settings_renamed(const Env *env, const NodeSettings *s);
 
 /* "1h 30m", "90s", "500ms" as the crate humantime takes them; rounded up to seconds. */
 int node_parse_humantime(const char *text, uint64_t *ret_sec);
