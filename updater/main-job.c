@@ -384,7 +384,7 @@ static int parse(int argc, char *argv[], Worker *w, Why *why)
 
 int main(int argc, char *argv[])
 {
-        Worker w = { .env = ENV_NULL, .said = json_new_array() };
+        Worker w = { .env = ENV_NULL };
         Why why = { 0 };
         int r, code;
 
@@ -393,6 +393,7 @@ int main(int argc, char *argv[])
         r = parse(argc, argv, &w, &why);
         if (r > 0)
                 return 0;
+        w.said = json_new_array();
         if (r >= 0)
                 r = env_open(w.root, &w.env, &why);
         if (r >= 0)
