@@ -17,8 +17,9 @@
 #define TABLE_MAX                                                                                            \
         (16u * 1024u * 1024u) /* of 43 GiB at 32 KiB a frame: more memory is not spent on an index */
 #define LEAVES_GAP 2048u      /* bytes of leaves that nobody asked for, instead of another request */
-/* Bytes of frames that nobody asked for, instead of another request on the same connection. */
-#define GAP_MAX 8192u
+/* Bytes of frames that nobody asked for, instead of another request on the same connection. Measured on a weekly update (ext4): 173
+ * requests and 220 kB for nothing with 8 KiB, 198 and 63 kB with 4, 225 and none without. */
+#define GAP_MAX 4096u
 
 struct Pieces {
         Container *container;
