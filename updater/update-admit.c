@@ -222,6 +222,7 @@ static int judge_feed(Update *u, const Feed *feed, const char *index_url, Why *w
         _cleanup_(free_charp) char *key = feed_key(u, index_url);
         uint64_t seen = 0;
         char when[TIME_TEXT_SIZE];
+        int r;
 
         if (!key)
                 return -ENOMEM;
@@ -234,13 +235,13 @@ static int judge_feed(Update *u, const Feed *feed, const char *index_url, Why *w
                 (void) fail(why, -EKEYEXPIRED, WHY_TRUST, "expired", "feed: the index expired at %s", when);
                 return fail_hint(why, -EKEYEXPIRED, "publish a fresh index, or check this host's clock");
         }
-        if (json_get_u64(u->host.trust.feed_serials, key, &seen) > 0 && feed->serial < seen)
+        if (trust_state_feed_serial(&u->host.trust, key, &seen) > 0 && feed->serial < seen)
                 return fail(why, -EINVAL, WHY_TRUST, "feed-went-back",
                             "feed: its serial is %llu, but %llu was seen before",
                             (unsigned long long) feed->serial, (unsigned long long) seen);
-        if (!u->host.trust.feed_serials)
-                u->host.trust.feed_serials = json_new_object();
-        json_set_u64(u->host.trust.feed_serials, key, feed->serial);
+        r = trust_state_set_feed_serial(&u->host.trust, key, feed->serial);
+        if (r < 0)
+                return r;
         raise_time(u, feed->issued);
         return 0;
 }
@@ -467,7 +468,7 @@ int update_admit(Update *u, Why *why)
         } else if (r == -ENOENT && u->offer.cosi_url) {
                 *why = (Why){ 0 };
                 (void) fail(why, r, WHY_TRUST, "no-release-file",
-                            "trust: there is no release file beside the COSI");
+                            "trust: there is no release file beside the COSI, or no COSI of that name");
                 return fail_hint(why, r,
                                  url_is_oci(u->offer.cosi_url)
                                          ? "gybe-release publish --oci attaches X.release.json to X.cosi"

@@ -99,11 +99,6 @@ const char *disk_path(const Disk *disk)
         return disk->path;
 }
 
-bool disk_is_block_device(const Disk *disk)
-{
-        return disk->is_block;
-}
-
 uint32_t disk_sector_size(const Disk *disk)
 {
         return disk->sector_size;

@@ -38,7 +38,6 @@ void disk_freep(Disk **disk);
 
 /* questions (pure) */
 const char *disk_path(const Disk *disk);
-bool disk_is_block_device(const Disk *disk);
 uint32_t disk_sector_size(const Disk *disk);
 size_t disk_n_partitions(const Disk *disk);
 const Partition *disk_partition(const Disk *disk, size_t i);
