@@ -391,7 +391,7 @@ def updating(t):
             t.server.tamper = None
             expect(h, 0, "stage")
             check_slot(h, "B", v3)
-            assert t.server.sent - before <= once * 1.05, (k, once, before, t.server.sent)
+            assert t.server.sent - before <= 2 * once, (k, once, before, t.server.sent)    # the answer that nobody took may count here
 
     @t.case
     def _():
