@@ -826,8 +826,9 @@ def killed(t):
         worst = max(worst, server.sent)
         assert server.sent <= full * 1.05, f"{server.sent} of {full} bytes"
         usr_worst = max(usr_worst, usr_bytes(t, server))
-        # whatever the image's size, what had left the server and had not reached the disk is lost
-        assert usr_worst <= usr_once * 1.05 + MIB // 2, f"{usr_worst} of /usr instead of {usr_once} bytes"
+        # whatever the image's size, what had left the server and had not reached the disk is lost: 2 MiB between the two
+        # processes, half a MiB on its way to the disk
+        assert usr_worst <= usr_once * 1.05 + 5 * MIB // 2, f"{usr_worst} of /usr instead of {usr_once} bytes"
         t.drop(h)
     return (f"{ROUNDS} rounds; whole {full}, by parts {once}, killed on average {total // ROUNDS}, at worst {worst} bytes; of /usr "
             f"alone {usr_once}, at worst {usr_worst}")
