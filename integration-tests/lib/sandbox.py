@@ -110,7 +110,7 @@ def usr_content(path, version, size, seed, changed=0.1):
             f.write(half + half[:16] * 128)
 
 
-def image(directory, version, size=16 * MIB, seed="gybe", content=None, fs=None):
+def image(directory, version, size=16 * MIB, seed="gybe", content=None, fs=None, salt=None):
     """Makes an Image. content: a file to use as /usr; fs="ext4": a real file system from a small tree."""
     d = Path(directory)
     d.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ def image(directory, version, size=16 * MIB, seed="gybe", content=None, fs=None)
             env={**os.environ, "SOURCE_DATE_EPOCH": "1790000000"})
     else:
         usr_content(img.usr, version, size, seed)
-    img.salt = hashlib.sha256(f"salt {version}".encode()).hexdigest()
+    img.salt = salt or hashlib.sha256(f"salt {version}".encode()).hexdigest()
     img.uuid = str(uuid.UUID(bytes=hashlib.sha256(f"uuid {version}".encode()).digest()[:16]))
     out = run("veritysetup", "format", img.usr, img.hash, f"--salt={img.salt}", f"--uuid={img.uuid}").stdout
     img.roothash = [line.split()[-1] for line in out.splitlines() if line.startswith("Root hash")][0]

@@ -4,6 +4,7 @@
 and disk that lies: each stage ends verified or refused, never wrong, never stuck. Then it is killed at random moments and goes
 on. veritysetup and a comparison with the image are the judges; the servers count the bytes."""
 
+import copy
 import errno
 import hashlib
 import http.server
@@ -733,6 +734,51 @@ def bad_disk(t):
     t.drop(h)
 
 
+def same_salt(t):
+    """slots with the salt of the new image say by their trees what they hold; a tree that says more than the data keep costs a fetch"""
+    s = copy.copy(t)
+    s.new = image(t.work / "same", "2.0", size=SIZE, salt=t.old.salt)
+    s.repo = t.work / "same-repo"
+    s.repo.mkdir()
+    s.cosi = build(s.new, s.repo / "new.cosi")
+    s.release = sign(s.cosi, [t.keys / "release.pem"], "2.0", 2)
+    rng = random.Random(6)
+
+    def scribble(h, part, size, n):
+        at, _ = h.parts[part]
+        with open(h.disk, "r+b") as f:
+            for _ in range(n):
+                f.seek(at + rng.randrange(4096, size - 5))
+                f.write(rng.randbytes(5))
+
+    def stage(prepare):
+        h = s.host()
+        prepare(h)
+        server, b, _, _ = s.stage(h, s.repo)
+        s.drop(h)
+        return server.sent, b
+
+    def old_in_spare(h):
+        h.put("USR-B", t.old.usr.read_bytes())
+        h.put("HASH-B", t.old.hash.read_bytes())
+
+    def another_in_spare(h):                                # the tree is an old one's, the data are nobody's
+        old_in_spare(h)
+        usr = t.old.usr.read_bytes()
+        h.put("USR-B", usr[4096 * 40:] + usr[:4096 * 40])
+
+    plain, b = stage(lambda h: None)
+    assert b["copied"] > SIZE // 2, b
+    _, b = stage(old_in_spare)
+    assert b["skipped"] > SIZE // 2, b
+    sent, _ = stage(lambda h: scribble(h, "HASH-A", t.old.hash.stat().st_size, 5))
+    assert sent == plain, "a tree that is not whole is not asked; the slot is read instead"
+    for prepare in (lambda h: scribble(h, "USR-A", SIZE, 20), another_in_spare):
+        sent, b = stage(prepare)
+        assert plain < sent < s.cosi.stat().st_size * 3 // 2, (plain, sent, b)
+    return f"{plain} bytes"
+
+
 def bad_sectors(t):
     """sectors of either slot that cannot be read: what lay there is fetched; one that stays unreadable is a refusal"""
     shim = t.work / "bad-disk.so"
@@ -835,7 +881,7 @@ def killed(t):
 
 
 CASES = (parts, nginx, accepted, plan, no_index, no_ranges, cut, change, index_lies, frames_lie, swapped_frames, seek_table_lies,
-         bad_disk, bad_sectors, odd, killed)
+         bad_disk, same_salt, bad_sectors, odd, killed)
 
 
 def main():

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
-/* The hash tree of a build, and gybe-release verity, which says what that tree will be. Salt and UUID follow from the content
- * unless somebody chose them. */
+/* The hash tree of a build, and gybe-release verity, which says what that tree will be. The UUID follows from the content and the salt
+ * is one for all, unless somebody chose them. */
 
 #include "publish/build.h"
 #include "base/fd.h"
