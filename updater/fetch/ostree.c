@@ -620,11 +620,6 @@ int ostree_pull_list(OstreePull *p, const void *ids, size_t size, Why *why)
         return r < 0 ? fail_errno(why, r, WHY_HOST, "OSTree: list of objects") : 0;
 }
 
-uint64_t ostree_pull_size(const OstreePull *p)
-{
-        return p->rebuilt.at;
-}
-
 bool ostree_pull_is_delta(const OstreePull *p)
 {
         return p->has_delta;

@@ -50,6 +50,5 @@ void ostree_pull_give(OstreePull *pull, int fd);
 /* More names, each OSTREE_ID bytes, in any order. */
 int ostree_pull_list(OstreePull *pull, const void *ids, size_t size, Why *why);
 
-/* Bytes that were made, a multiple of 4096; and how. */
-uint64_t ostree_pull_size(const OstreePull *pull);
+/* How the bytes were made. */
 bool ostree_pull_is_delta(const OstreePull *pull);

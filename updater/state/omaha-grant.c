@@ -52,13 +52,6 @@ void omaha_grant_done(OmahaGrant *g)
         *g = (OmahaGrant){ 0 };
 }
 
-void omaha_grant_move(OmahaGrant *dst, OmahaGrant *src)
-{
-        omaha_grant_done(dst);
-        *dst = *src;
-        *src = (OmahaGrant){ 0 };
-}
-
 int omaha_grant_parse(const void *data, size_t size, OmahaGrant *ret, Why *why)
 {
         _cleanup_(omaha_grant_done) OmahaGrant g = { 0 };

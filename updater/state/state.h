@@ -453,7 +453,6 @@ typedef struct OmahaGrant {
 } OmahaGrant;
 
 void omaha_grant_done(OmahaGrant *g);
-void omaha_grant_move(OmahaGrant *dst, OmahaGrant *src);
 /* A missing or lost file is no grant. */
 int omaha_grant_load(const Env *env, OmahaGrant *ret, Why *why);
 int omaha_grant_save(const Env *env, const OmahaGrant *g, Why *why);
