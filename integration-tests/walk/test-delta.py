@@ -214,6 +214,15 @@ class Test(Cases):
         self.base.install(self.old, trust_root=self.keys / "root.json")
         self.n = 0
 
+    def of(self, new):
+        """The same with another image for 2.0."""
+        t = copy.copy(self)
+        t.new, t.repo = new, new.dir / "repo"
+        t.repo.mkdir()
+        t.cosi = build(new, t.repo / "new.cosi")
+        t.release = sign(t.cosi, [t.keys / "release.pem"], "2.0", 2)
+        return t
+
     def host(self):
         """A host like the first one: slot A runs the old image, slot B is blank."""
         self.n += 1
@@ -736,12 +745,7 @@ def bad_disk(t):
 
 def same_salt(t):
     """slots with the salt of the new image say by their trees what they hold; a tree that says more than the data keep costs a fetch"""
-    s = copy.copy(t)
-    s.new = image(t.work / "same", "2.0", size=SIZE, salt=t.old.salt)
-    s.repo = t.work / "same-repo"
-    s.repo.mkdir()
-    s.cosi = build(s.new, s.repo / "new.cosi")
-    s.release = sign(s.cosi, [t.keys / "release.pem"], "2.0", 2)
+    s = t.of(image(t.work / "same", "2.0", size=SIZE, salt=t.old.salt))
     rng = random.Random(6)
 
     def scribble(h, part, size, n):
@@ -807,6 +811,19 @@ def bad_sectors(t):
         _, _, r, took = t.stage(h, t.repo, exits=(1, 4), env=bad(h, errno.ENODATA, False, *places))
         assert "disk.img" in r.stderr or "USR-B" in r.stderr or "HASH-B" in r.stderr, r.stderr
         t.drop(h)
+    # streamed: where the image has only zeroes nothing is written before reading back finds out
+    usr = bytearray(t.new.usr.read_bytes())
+    usr[8 * MIB:24 * MIB] = bytes(16 * MIB)
+    (t.work / "holes.img").write_bytes(usr)
+    s = t.of(image(t.work / "holes", "2.0", content=t.work / "holes.img"))
+    places = [("USR-B", at * MIB + 8192) for at in (9, 10, 17, 23)]
+    h = s.host()
+    s.stage(h, s.repo, env=bad(h, errno.ENODATA, True, *places), ranges=False)
+    s.drop(h)
+    h = s.host()
+    _, _, r, _ = s.stage(h, s.repo, exits=(1,), env=bad(h, errno.ENODATA, False, *places), ranges=False)
+    assert "disk.img" in r.stderr or "USR-B" in r.stderr, r.stderr
+    s.drop(h)
 
 
 def plan(t):

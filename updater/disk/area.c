@@ -172,8 +172,12 @@ static void drop_pages(const Area *area, uint64_t offset, uint64_t size)
 static int go_buffered(Area *area)
 {
         int flags = fcntl(area->fd, F_GETFL);
+        uint64_t at;
+        int r = area->queue ? queue_drain(area->queue, &at) : 0;
 
         area->queue = queue_free(area->queue);
+        if (r < 0)
+                return r;
         if (flags < 0 || fcntl(area->fd, F_SETFL, flags & ~O_DIRECT) < 0)
                 return -errno;
         area->direct = false;

@@ -62,8 +62,11 @@ static bool is_any_running(const Queue *q)
 /* A read ahead that failed is as if it had never been: who wants these bytes reads them and hears why. */
 static void finish(Queue *q, Unit *u, int64_t result)
 {
-        int r = result < 0 ? (int) result : 0;
+        int r;
 
+        if (u->write && (result == -EINTR || result == -EAGAIN)) /* what a call would have tried again */
+                result = 0;
+        r = result < 0 ? (int) result : 0;
         u->state = !u->write && result == (int64_t) u->size && !u->unwanted ? UNIT_READ : UNIT_FREE;
         if (!u->write)
                 return;

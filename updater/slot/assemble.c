@@ -421,8 +421,7 @@ static int seal_behind(SlotAssembly *a, Verity *verity, BehindUnit *u, Why *why)
 {
         uint64_t total = plan_n_blocks(a->plan);
         Behind *behind = NULL;
-        int r = behind_open(a->disk, area_partition(a->areas.data), &a->params, BEHIND_LANES, true, &behind,
-                            why);
+        int r = behind_open(a->disk, area_partition(a->areas.data), &a->params, BEHIND_LANES, &behind, why);
 
         if (r == -EAGAIN)
                 return seal_alone(a, verity, u, why);

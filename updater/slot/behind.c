@@ -21,7 +21,6 @@ typedef struct Lane {
 
 struct Behind {
         uint64_t n_blocks, n_units;
-        bool tolerant;
         uint8_t zero[VERITY_ROOT_SIZE];
         Lane lanes[BEHIND_LANES];
 
@@ -53,17 +52,19 @@ static int no_tree(void *ctx _unused_, uint64_t offset _unused_, const uint8_t b
 /* --- the thread; without the lock --- */
 
 /* One by one, so that a single bad block spoils no other. */
-static int read_around(const Lane *l, uint64_t first, uint32_t count, Why *why)
+static int read_around(const Lane *l, BehindUnit *u, Why *why)
 {
-        for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t i = 0; i < u->count; i++) {
                 uint8_t *block = l->buf + (size_t) i * VERITY_BLOCK;
                 Why unread = { 0 };
-                int r = area_read(l->area, (first + i) * VERITY_BLOCK, block, VERITY_BLOCK, &unread);
+                int r = area_read(l->area, (u->first + i) * VERITY_BLOCK, block, VERITY_BLOCK, &unread);
 
-                if (r == -EIO && l->b->tolerant)
-                        memset(block, 0xa5, VERITY_BLOCK);
-                else if (r < 0)
+                if (r < 0 && r != -EIO)
                         return fail(why, r, unread.kind, unread.code, "%s", unread.text);
+                if (r < 0) {
+                        memset(block, 0xa5, VERITY_BLOCK);
+                        u->unreadable |= UINT32_C(1) << i;
+                }
         }
         return 0;
 }
@@ -74,8 +75,9 @@ static int make_unit(const Lane *l, BehindUnit *u, Why *why)
         int r = area_read(l->area, u->first * VERITY_BLOCK, l->buf, (size_t) u->count * VERITY_BLOCK,
                           &unread);
 
+        u->unreadable = 0;
         if (r == -EIO)
-                r = read_around(l, u->first, u->count, why);
+                r = read_around(l, u, why);
         else if (r < 0)
                 return fail(why, r, unread.kind, unread.code, "%s", unread.text);
         for (uint32_t i = 0; r >= 0 && i < u->count; i++) {
@@ -205,8 +207,8 @@ static int lane_open(Lane *l, Disk *disk, const Partition *p, const VerityParams
         return r < 0 ? r : verity_new(params, no_tree, NULL, &l->verity);
 }
 
-int behind_open(Disk *disk, const Partition *p, const VerityParams *params, unsigned lanes, bool tolerant,
-                Behind **ret, Why *why)
+int behind_open(Disk *disk, const Partition *p, const VerityParams *params, unsigned lanes, Behind **ret,
+                Why *why)
 {
         static const uint8_t zeroes[VERITY_BLOCK];
         Behind *b = calloc(1, sizeof(*b));
@@ -217,7 +219,6 @@ int behind_open(Disk *disk, const Partition *p, const VerityParams *params, unsi
         assert(lanes > 0 && lanes <= BEHIND_LANES);
         b->n_blocks = params->data_blocks;
         b->n_units = (b->n_blocks + BEHIND_BLOCKS - 1) / BEHIND_BLOCKS;
-        b->tolerant = tolerant;
         (void) pthread_mutex_init(&b->lock, NULL); /* on Linux these three cannot fail */
         (void) pthread_cond_init(&b->work, NULL);
         (void) pthread_cond_init(&b->news, NULL);

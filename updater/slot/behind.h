@@ -15,17 +15,20 @@
 
 typedef struct Behind Behind;
 
-/* Blocks that were read together, and their leaf hashes. */
+/* Blocks that were read together, and their leaf hashes. A block that the medium does not give has its bit and the hash of something
+ * that no image holds. */
 typedef struct BehindUnit {
         uint64_t first;
         uint32_t count;
+        uint32_t unreadable;
         uint8_t hashes[BEHIND_BLOCKS][VERITY_ROOT_SIZE];
 } BehindUnit;
 
-/* disk and p are borrowed. lanes: how many threads, at most BEHIND_LANES. tolerant: what cannot be read becomes something that no image holds; else it ends the reading. -EAGAIN
- * and the like: there is no thread to be had. */
-int behind_open(Disk *disk, const Partition *p, const VerityParams *params, unsigned lanes, bool tolerant,
-                Behind **ret, Why *why);
+_Static_assert(BEHIND_BLOCKS <= 32, "each block has its bit");
+
+/* disk and p are borrowed. lanes: how many threads, at most BEHIND_LANES. -EAGAIN and the like: there is no thread to be had. */
+int behind_open(Disk *disk, const Partition *p, const VerityParams *params, unsigned lanes, Behind **ret,
+                Why *why);
 Behind *behind_free(Behind *b);
 
 /* The first so many blocks are as they will stay, and area_sync() has seen them. Never less than before. */

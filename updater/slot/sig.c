@@ -62,7 +62,8 @@ int slot_sig_digest(const SlotParts *parts, const uint8_t *data, size_t size, ch
 {
         static const uint8_t zero[4096];
         _cleanup_(digest_freep) Digest *d = NULL;
-        uint64_t rest = parts->sig->size - MIN((uint64_t) size, parts->sig->size);
+        uint64_t whole = parts->sig->size / AREA_ALIGN * AREA_ALIGN; /* as an Area of it has */
+        uint64_t rest = whole - MIN((uint64_t) size, whole);
         int r = digest_new(256, &d);
 
         if (r >= 0 && size > 0)

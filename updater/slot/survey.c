@@ -156,7 +156,7 @@ int slot_survey(Disk *disk, const SlotParts *const parts[], const SlotSource sou
                 if (r != 0 || known.n_blocks == 0)
                         continue;
                 all.data_blocks = list[i].n_blocks = known.n_blocks;
-                r = behind_open(disk, area_partition(sources[i].area), &all, 1, true, &list[i].behind, why);
+                r = behind_open(disk, area_partition(sources[i].area), &all, 1, &list[i].behind, why);
                 if (r == -EAGAIN) /* no thread to be had */
                         r = plan_scan(plan, i, progress, ctx, why);
         }

@@ -38,7 +38,7 @@ typedef struct Fixture {
         uint64_t expect; /* the block that comes */
 } Fixture;
 
-static void fixture_open(Fixture *f, unsigned lanes, bool tolerant)
+static void fixture_open(Fixture *f, unsigned lanes)
 {
         uint32_t seed = 7;
 
@@ -55,7 +55,7 @@ static void fixture_open(Fixture *f, unsigned lanes, bool tolerant)
                         for (size_t k = 0; k < 64; k++)
                                 f->data[i * VERITY_BLOCK + k * 64] =
                                         (uint8_t) (seed = seed * 1664525u + 1013904223u, seed >> 24);
-        assert(behind_open(f->disk, f->part, &f->params, lanes, tolerant, &f->behind, NULL) >= 0);
+        assert(behind_open(f->disk, f->part, &f->params, lanes, &f->behind, NULL) >= 0);
 }
 
 static void fixture_done(Fixture *f)
@@ -92,7 +92,7 @@ static void test_follows(unsigned lanes, uint64_t step)
         Fixture f;
         int r = 0;
 
-        fixture_open(&f, lanes, false);
+        fixture_open(&f, lanes);
         assert(behind_take(f.behind, false, u, NULL) == 0);
         for (uint64_t at = 0; at < BLOCKS; at += step) {
                 uint64_t n = MIN(step, BLOCKS - at);
@@ -119,7 +119,7 @@ static void test_left_alone(void)
         Fixture f;
 
         for (size_t i = 0; i < ELEMENTSOF(allowed); i++) {
-                fixture_open(&f, 1 + i % 2, false);
+                fixture_open(&f, 1 + i % 2);
                 behind_allow(f.behind, allowed[i]);
                 if (i % 2 == 0)
                         (void) usleep(20 * 1000);
@@ -129,13 +129,13 @@ static void test_left_alone(void)
 }
 
 /* What cannot be read ends it, behind what could be. */
-static void test_unreadable(bool tolerant)
+static void test_unreadable(void)
 {
         BehindUnit *u = malloc(sizeof(*u));
         Why why = { 0 };
         Fixture f;
 
-        fixture_open(&f, 1, tolerant);
+        fixture_open(&f, 1);
         write_blocks(&f, 0, BLOCKS);
         assert(truncate(image, (off_t) (f.part->offset + 1000u * VERITY_BLOCK)) == 0);
         behind_allow(f.behind, BLOCKS);
@@ -160,8 +160,7 @@ int main(void)
                 test_follows(lanes, BLOCKS);
         }
         test_left_alone();
-        test_unreadable(false);
-        test_unreadable(true);
+        test_unreadable();
         assert(unlink(image) == 0 && rmdir(dir) == 0);
         env_done(&env);
         free(image);

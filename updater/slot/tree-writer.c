@@ -92,14 +92,11 @@ int tree_writer_take(void *ctx, uint64_t offset, const uint8_t block[VERITY_BLOC
         return 0;
 }
 
-/* Step 3. */
+/* Step 3. Also where nothing was written now: who wrote it before may have been killed before it was on the disk. */
 static int sync_all(TreeWriter *t, Why *why)
 {
-        int r;
+        int r = area_sync(t->areas->data, why);
 
-        if (!t->touched)
-                return 0;
-        r = area_sync(t->areas->data, why);
         return r < 0 || t->areas->hash == t->areas->data ? r : area_sync(t->areas->hash, why);
 }
 

@@ -116,11 +116,22 @@ static int write_zeroes(SlotWriter *w, uint64_t first, uint32_t count)
         return r;
 }
 
+/* What was written has to be there. Where zeroes were believed to be, a bad sector is not: it gets well by being written. */
+static int check_readable(const SlotWriter *w)
+{
+        for (uint32_t i = 0; i < w->back->count && w->back->unreadable != 0; i++)
+                if (w->back->unreadable >> i & 1 && !is_believed(w, w->back->first + i))
+                        return fail_errno(w->tree.why, -EIO, WHY_HOST, "%s: cannot read back byte %" PRIu64,
+                                          area_partition(w->areas.data)->label,
+                                          (w->back->first + i) * VERITY_BLOCK);
+        return 0;
+}
+
 /* Of the unit that was read back: which zeroes were believed for good reason? The others keep their bit. */
 static int judge_zeroes(SlotWriter *w)
 {
         uint32_t count = w->back->count, n;
-        int r = 0;
+        int r = check_readable(w);
 
         for (uint32_t i = 0; r >= 0 && i < count; i += n) {
                 for (n = 0; i + n < count && is_believed(w, w->back->first + i + n) &&
@@ -183,19 +194,38 @@ static int keep_behind(SlotWriter *w)
         return r < 0 ? r : take_back(w, false);
 }
 
+static bool is_any_believed(const SlotWriter *w, uint64_t at, size_t size)
+{
+        for (size_t i = 0; i < size; i += VERITY_BLOCK)
+                if (is_believed(w, (at + i) / VERITY_BLOCK))
+                        return true;
+        return false;
+}
+
+static int read_unit_back(SlotWriter *w, uint64_t at, size_t size)
+{
+        int r = area_read(w->areas.data, at, w->tree.scratch, size, w->tree.why);
+
+        for (size_t i = 0; r >= 0 && i < size; i += VERITY_BLOCK)
+                if (is_believed(w, (at + i) / VERITY_BLOCK) && !is_zero(w->tree.scratch + i))
+                        r = fail(w->tree.why, -EIO, WHY_HOST, "read-back",
+                                 "%s: byte %" PRIu64 " reads back as something else than was written",
+                                 area_partition(w->areas.data)->label, at + i);
+        if (r >= 0 && w->progress)
+                r = w->progress(w->ctx, w->count.read_back, w->total);
+        return r;
+}
+
 /* What judge_zeroes() has written behind the reader. */
 static int read_zeroes_back(SlotWriter *w)
 {
         int r = w->disbelieves ? settle(w) : 0;
 
-        for (uint64_t at = 0; r >= 0 && w->disbelieves && at < w->total; at += VERITY_BLOCK) {
-                if (!is_believed(w, at / VERITY_BLOCK))
-                        continue;
-                r = area_read(w->areas.data, at, w->tree.scratch, VERITY_BLOCK, w->tree.why);
-                if (r >= 0 && !is_zero(w->tree.scratch))
-                        r = fail(w->tree.why, -EIO, WHY_HOST, "read-back",
-                                 "%s: byte %" PRIu64 " reads back as something else than was written",
-                                 area_partition(w->areas.data)->label, at);
+        for (uint64_t at = 0; r >= 0 && w->disbelieves && at < w->total; at += SLOT_UNIT) {
+                size_t size = (size_t) MIN((uint64_t) SLOT_UNIT, w->total - at);
+
+                if (is_any_believed(w, at, size))
+                        r = read_unit_back(w, at, size);
         }
         return r;
 }
@@ -309,7 +339,7 @@ static int look_back(SlotWriter *w, Disk *disk, const SlotParts *parts, const Ve
         w->back = malloc(sizeof(*w->back));
         r = w->believed && w->back ? verity_hash_block(w->verity, zeroes, w->zero) : -ENOMEM;
         if (r >= 0)
-                r = behind_open(disk, parts->data, verity, 1, false, &w->behind, why);
+                r = behind_open(disk, parts->data, verity, 1, &w->behind, why);
         return r == -EAGAIN ? 0 : r; /* no thread: then without */
 }
 
