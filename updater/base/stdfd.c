@@ -24,7 +24,7 @@ static bool reader_is_gone(void)
 {
         struct pollfd p = { .fd = STDOUT_FILENO };
 
-        return poll(&p, 1, 0) > 0 && (p.revents & POLLERR);
+        return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP));
 }
 
 int stdfd_finish(const char *program, int code)

@@ -37,6 +37,7 @@ typedef struct Resource {
         Transfer *transfer;
         uint64_t at, end; /* the transfer's next byte, and the one behind its last */
         unsigned failures, reconnects;
+        unsigned asked_to_wait; /* how often Retry-After made a pause */
         uint64_t retry_after_sec;
         bool reached;        /* some server has answered something */
         TransferFault fault; /* the last one */
@@ -177,9 +178,11 @@ static int resource_retry(Resource *s, bool progressed, Why *why)
         if (s->failures > 1)
                 forget_place(s);
         ms = pause_ms(s, progressed);
+        /* a server that says when is not slow, unless it goes on saying so */
+        if (s->retry_after_sec == 0 || ++s->asked_to_wait > http_retries(s->http))
+                http_waited(s->http, ms);
         s->retry_after_sec = 0;
         s->fault = TRANSFER_BROKEN;
-        http_waited(s->http, ms);
         return wait_ms(s, ms, why);
 }
 

@@ -172,17 +172,21 @@ static int open_old(OstreeBlocks *b, const char *cosi, int *ret_fd, uint32_t *re
         return r < 0 ? r : 1;
 }
 
-/* The files that a host will have made of the delta. */
+/* The files that a host will have made of the delta: as far as it makes them. What is compressed in the image may be more than
+ * that, unpacked. */
 static int add_files(OstreeBlocks *b, const uint8_t from[OSTREE_ID], Sums *known, Why *why)
 {
         _cleanup_(rebuilt_done) Rebuilt rebuilt = REBUILT_NULL;
+        Why because = { 0 };
         int r;
 
         rebuilt.limit = (uint64_t) b->n_blocks * BLOCK;
         rebuilt.fd = scratch(b->repo, why);
-        r = rebuilt.fd < 0 ? rebuilt.fd : ostree_walk_new_files(b->repo, from, b->to, &rebuilt, why);
-        if (r < 0)
-                return r;
+        if (rebuilt.fd < 0)
+                return rebuilt.fd;
+        r = ostree_walk_new_files(b->repo, from, b->to, &rebuilt, &because);
+        if (r < 0 && r != -EFBIG)
+                return because.text[0] ? fail(why, r, because.kind, because.code, "%s", because.text) : r;
         r = add_file(known, rebuilt.fd, (uint32_t) (rebuilt.at / BLOCK), NULL);
         return r < 0 ? fail_errno(why, r, WHY_HOST, "blocks") : 0;
 }
