@@ -107,11 +107,6 @@ static uint8_t *make_data(uint64_t blocks)
         return data;
 }
 
-static bool is_zero(const uint8_t *block)
-{
-        return block[0] == 0 && memcmp(block, block + 1, VERITY_BLOCK - 1) == 0;
-}
-
 static void build(const VerityParams *p, const uint8_t *data, unsigned how, Area *ret, uint8_t root[32])
 {
         _cleanup_(verity_freep) Verity *v = NULL;
@@ -122,7 +117,7 @@ static void build(const VerityParams *p, const uint8_t *data, unsigned how, Area
         for (uint64_t b = 0; b < p->data_blocks; b++) {
                 const uint8_t *block = data + b * VERITY_BLOCK;
 
-                if (how == 1 && is_zero(block)) {
+                if (how == 1 && verity_block_is_zero(block)) {
                         assert(verity_add_zero(v, 1) >= 0);
                 } else if (how == 2) {
                         assert(verity_hash_block(v, block, hash) >= 0 && verity_add_leaf(v, hash) >= 0);

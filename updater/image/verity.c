@@ -190,6 +190,11 @@ int verity_new(const VerityParams *params, VerityEmit emit, void *ctx, Verity **
         return 0;
 }
 
+bool verity_block_is_zero(const uint8_t block[VERITY_BLOCK])
+{
+        return block[0] == 0 && memcmp(block, block + 1, VERITY_BLOCK - 1) == 0;
+}
+
 int verity_hash_block(Verity *v, const uint8_t block[VERITY_BLOCK], uint8_t out[32])
 {
         int r;
@@ -210,7 +215,7 @@ static int level_flush(Verity *v, unsigned level)
         int r;
 
         memset(l->block + l->used, 0, VERITY_BLOCK - l->used);
-        r = v->emit(v->ctx, l->next, l->block);
+        r = v->emit ? v->emit(v->ctx, l->next, l->block) : 0;
         if (r < 0)
                 return r;
         r = verity_hash_block(v, l->block, hash);
@@ -241,7 +246,7 @@ int verity_add_leaf(Verity *v, const uint8_t hash[32])
 
         if (v->added == v->params.data_blocks)
                 return -ERANGE;
-        if (v->added == 0) {
+        if (v->added == 0 && v->emit) {
                 uint8_t block[VERITY_BLOCK];
 
                 verity_superblock_format(&v->params, block);

@@ -32,9 +32,12 @@ typedef int (*VerityEmit)(void *ctx, uint64_t offset, const uint8_t block[VERITY
 
 typedef struct Verity Verity;
 
+/* emit NULL: only hashes and the root are wanted. */
 int verity_new(const VerityParams *params, VerityEmit emit, void *ctx, Verity **ret);
 Verity *verity_free(Verity *v);
 void verity_freep(Verity **v);
+/* Blocks of zeroes are a third of an image, and their hash is known. */
+bool verity_block_is_zero(const uint8_t block[VERITY_BLOCK]);
 /* The hash of one 4096-byte data block, with the salt. Thread-safe for distinct Digest contexts is not promised. */
 int verity_hash_block(Verity *v, const uint8_t block[VERITY_BLOCK], uint8_t out[32]);
 /* Adds the next data block, or n blocks of zeroes (hashed once). */

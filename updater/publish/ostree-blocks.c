@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "fetch/rebuilt.h"
 #include "image/blockpatch.h"
+#include "image/verity.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -59,11 +60,6 @@ static int by_block(const void *a, const void *b)
         return x->block < y->block ? -1 : x->block > y->block;
 }
 
-static bool is_zero(const uint8_t *block)
-{
-        return block[0] == 0 && memcmp(block, block + 1, BLOCK - 1) == 0;
-}
-
 static bool is_known(const Sums *known, const uint8_t sum[SUM])
 {
         size_t low = 0, high = known->n;
@@ -97,7 +93,7 @@ static int add_file(Sums *s, int fd, uint32_t n_blocks, const Sums *known)
                     (ssize_t) ((size_t) n * BLOCK))
                         r = -EIO;
                 for (uint32_t i = 0; r >= 0 && i < n; i++) {
-                        if (is_zero(buf + (size_t) i * BLOCK))
+                        if (verity_block_is_zero(buf + (size_t) i * BLOCK))
                                 continue;
                         r = sha256(buf + (size_t) i * BLOCK, BLOCK, sum);
                         if (r < 0 || (known && is_known(known, sum)))

@@ -86,11 +86,6 @@ void assembly_freep(SlotAssembly **a)
         *a = assembly_free(*a);
 }
 
-static int no_tree(void *ctx _unused_, uint64_t offset _unused_, const uint8_t block[VERITY_BLOCK] _unused_)
-{
-        return 0;
-}
-
 int assembly_open(Disk *disk, const SlotParts *parts, const VerityParams *verity, SlotPlan *plan,
                   SlotAssembly **ret, Why *why)
 {
@@ -110,7 +105,7 @@ int assembly_open(Disk *disk, const SlotParts *parts, const VerityParams *verity
         if (r < 0)
                 return r;
         a->unit = area_buffer(SLOT_UNIT);
-        r = a->unit ? verity_new(verity, no_tree, NULL, &a->hash) : -ENOMEM;
+        r = a->unit ? verity_new(verity, NULL, NULL, &a->hash) : -ENOMEM;
         if (r >= 0)
                 r = tree_writer_init(&a->tree, &a->areas, verity);
         if (r < 0)

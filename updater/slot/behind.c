@@ -39,16 +39,6 @@ struct Behind {
 
 _Static_assert(BEHIND_AHEAD > BEHIND_LANES * CHUNK, "the lane that is behind can always go on");
 
-static bool is_zero(const uint8_t *block)
-{
-        return block[0] == 0 && memcmp(block, block + 1, VERITY_BLOCK - 1) == 0;
-}
-
-static int no_tree(void *ctx _unused_, uint64_t offset _unused_, const uint8_t block[VERITY_BLOCK] _unused_)
-{
-        return 0;
-}
-
 /* --- the thread; without the lock --- */
 
 /* One by one, so that a single bad block spoils no other. */
@@ -83,7 +73,7 @@ static int make_unit(const Lane *l, BehindUnit *u, Why *why)
         for (uint32_t i = 0; r >= 0 && i < u->count; i++) {
                 const uint8_t *block = l->buf + (size_t) i * VERITY_BLOCK;
 
-                if (is_zero(block))
+                if (verity_block_is_zero(block))
                         memcpy(u->hashes[i], l->b->zero, VERITY_ROOT_SIZE);
                 else
                         r = verity_hash_block(l->verity, block, u->hashes[i]);
@@ -204,7 +194,7 @@ static int lane_open(Lane *l, Disk *disk, const Partition *p, const VerityParams
 
         l->buf = area_buffer(SLOT_UNIT);
         r = l->buf ? area_open(disk, p, false, &l->area, why) : -ENOMEM;
-        return r < 0 ? r : verity_new(params, no_tree, NULL, &l->verity);
+        return r < 0 ? r : verity_new(params, NULL, NULL, &l->verity);
 }
 
 int behind_open(Disk *disk, const Partition *p, const VerityParams *params, unsigned lanes, Behind **ret,

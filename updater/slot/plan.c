@@ -96,11 +96,6 @@ void plan_freep(SlotPlan **plan)
         *plan = plan_free(*plan);
 }
 
-static int no_tree(void *ctx _unused_, uint64_t offset _unused_, const uint8_t block[VERITY_BLOCK] _unused_)
-{
-        return 0;
-}
-
 int plan_new(const VerityParams *params, SlotPlan **ret)
 {
         static const uint8_t zeroes[VERITY_BLOCK];
@@ -113,7 +108,7 @@ int plan_new(const VerityParams *params, SlotPlan **ret)
         if (params->data_blocks == 0 || params->data_blocks > INDEX_BLOCKS_MAX)
                 return -EOPNOTSUPP;
         plan->n_blocks = (uint32_t) params->data_blocks;
-        r = verity_new(params, no_tree, NULL, &plan->verity);
+        r = verity_new(params, NULL, NULL, &plan->verity);
         if (r >= 0)
                 r = verity_hash_block(plan->verity, zeroes, hash);
         if (r < 0)
@@ -128,11 +123,6 @@ int plan_new(const VerityParams *params, SlotPlan **ret)
 
 /* --- what is here --- */
 
-static bool is_zero(const uint8_t *block)
-{
-        return block[0] == 0 && memcmp(block, block + 1, VERITY_BLOCK - 1) == 0;
-}
-
 static int hash_unit(const SlotPlan *plan, const uint8_t *data, uint32_t count, uint8_t *leaves)
 {
         for (uint32_t i = 0; i < count; i++) {
@@ -140,7 +130,7 @@ static int hash_unit(const SlotPlan *plan, const uint8_t *data, uint32_t count, 
                 uint8_t hash[VERITY_ROOT_SIZE];
                 int r = 0;
 
-                if (is_zero(block))
+                if (verity_block_is_zero(block))
                         memcpy(hash, plan->zero, LEAF);
                 else
                         r = verity_hash_block(plan->verity, block, hash);

@@ -26,16 +26,11 @@ static int put_known(void *ctx, uint64_t first, uint32_t count, const uint8_t *h
         return 0;
 }
 
-static int no_tree(void *ctx _unused_, uint64_t offset _unused_, const uint8_t block[VERITY_BLOCK] _unused_)
-{
-        return 0;
-}
-
 /* The root that the stored tree has. */
 static int own_root(Area *area, const VerityParams *p, uint8_t *block, uint8_t root[VERITY_ROOT_SIZE])
 {
         _cleanup_(verity_freep) Verity *verity = NULL;
-        int r = verity_new(p, no_tree, NULL, &verity);
+        int r = verity_new(p, NULL, NULL, &verity);
 
         if (r >= 0)
                 r = area_read(area, VERITY_BLOCK, block, VERITY_BLOCK, NULL);

@@ -234,12 +234,6 @@ static int start_inline(Check *c)
                                 hash_label(c));
 }
 
-/* Of what was read, so nothing is taken on trust: the hash of such a block is known. */
-static bool is_zero(const uint8_t *block)
-{
-        return block[0] == 0 && memcmp(block, block + 1, VERITY_BLOCK - 1) == 0;
-}
-
 static int read_all(Check *c, SlotProgress progress, void *ctx)
 {
         uint64_t total = c->params.data_blocks * VERITY_BLOCK;
@@ -252,8 +246,8 @@ static int read_all(Check *c, SlotProgress progress, void *ctx)
                 if (r < 0)
                         return r;
                 for (size_t i = 0; i < n; i += VERITY_BLOCK) {
-                        r = is_zero(c->data + i) ? verity_add_zero(c->verity, 1)
-                                                 : verity_add(c->verity, c->data + i);
+                        r = verity_block_is_zero(c->data + i) ? verity_add_zero(c->verity, 1)
+                                                              : verity_add(c->verity, c->data + i);
                         if (r < 0)
                                 return r;
                 }

@@ -83,11 +83,6 @@ void slot_writer_set_progress(SlotWriter *w, SlotProgress progress, void *ctx)
         w->ctx = ctx;
 }
 
-static bool is_zero(const uint8_t *block)
-{
-        return block[0] == 0 && memcmp(block, block + 1, VERITY_BLOCK - 1) == 0;
-}
-
 /* --- reading back --- */
 
 static bool is_believed(const SlotWriter *w, uint64_t block)
@@ -207,7 +202,7 @@ static int read_unit_back(SlotWriter *w, uint64_t at, size_t size)
         int r = area_read(w->areas.data, at, w->tree.scratch, size, w->tree.why);
 
         for (size_t i = 0; r >= 0 && i < size; i += VERITY_BLOCK)
-                if (is_believed(w, (at + i) / VERITY_BLOCK) && !is_zero(w->tree.scratch + i))
+                if (is_believed(w, (at + i) / VERITY_BLOCK) && !verity_block_is_zero(w->tree.scratch + i))
                         r = fail(w->tree.why, -EIO, WHY_HOST, "read-back",
                                  "%s: byte %" PRIu64 " reads back as something else than was written",
                                  area_partition(w->areas.data)->label, at + i);
@@ -251,11 +246,11 @@ static int write_blindly(SlotWriter *w, uint64_t *ret_written)
         size_t run;
 
         for (size_t at = 0; at < w->unit_used; at += run) {
-                bool zero = is_zero(w->unit + at);
+                bool zero = verity_block_is_zero(w->unit + at);
                 int r;
 
                 for (run = VERITY_BLOCK; at + run < w->unit_used; run += VERITY_BLOCK)
-                        if (is_zero(w->unit + at + run) != zero)
+                        if (verity_block_is_zero(w->unit + at + run) != zero)
                                 break;
                 if (zero) {
                         for (size_t i = 0; i < run; i += VERITY_BLOCK) {
@@ -280,7 +275,7 @@ static size_t zero_bytes(const SlotWriter *w)
         size_t n = 0;
 
         for (size_t i = 0; i < w->unit_used; i += VERITY_BLOCK)
-                n += is_zero(w->unit + i) ? VERITY_BLOCK : 0;
+                n += verity_block_is_zero(w->unit + i) ? VERITY_BLOCK : 0;
         return n;
 }
 
@@ -297,7 +292,8 @@ static int hash_unit(SlotWriter *w)
         int r = 0;
 
         for (size_t i = 0; r >= 0 && !w->behind && i < w->unit_used; i += VERITY_BLOCK)
-                r = is_zero(w->unit + i) ? verity_add_zero(w->verity, 1) : verity_add(w->verity, w->unit + i);
+                r = verity_block_is_zero(w->unit + i) ? verity_add_zero(w->verity, 1)
+                                                      : verity_add(w->verity, w->unit + i);
         return r;
 }
 
