@@ -10,29 +10,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+from cases import Cases
 from sandbox import SOURCE, Host, gybe, image, program
 
 COMPLETION = SOURCE / "updater/completion"
-passed = failed = 0
+cases = Cases()
+case = cases.case
 work = Path(tempfile.mkdtemp(prefix="gybe-cli-"))
 host = Host(work / "host")
 host.install(image(work / "v1", "3.0.1"))
-
-
-def case(f):
-    global passed, failed
-    try:
-        f()
-        print("ok", f.__doc__, flush=True)
-        passed += 1
-    except (AssertionError, RuntimeError) as e:
-        at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-        print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {e}", flush=True)
-        failed += 1
 
 
 def run(name, *args, **more):
@@ -177,5 +166,4 @@ def _():
 
 
 shutil.rmtree(work)
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed else 0)
+sys.exit(cases.end())

@@ -11,15 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+from cases import Cases
 from kill import clone, points, strace, was_killed
 from sandbox import Host, build, gybe, history, image, keygen, sign, status
 
 OLD_KERNEL, NEW_KERNEL = "6.6.121", "6.6.130"
-passed = failed = 0
+cases = Cases()
+case = cases.case
 
 
 def expect(host, code, *args):
@@ -104,18 +105,6 @@ def settle(h, phase, reason, kind, cause, quarantine=None, stage=None):
         assert cause in listed[0]["message"], listed
     assert foreseen["reason"] == reason, f"status foresaw {foreseen['reason']}"
     return doc
-
-
-def case(f):
-    global passed, failed
-    try:
-        f()
-        print("ok", f.__doc__, flush=True)
-        passed += 1
-    except (AssertionError, RuntimeError, KeyError) as e:
-        at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-        print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {e!r}", flush=True)
-        failed += 1
 
 
 # Crash dumps ---------------------------------------------------------------------------------------------------------
@@ -502,8 +491,7 @@ def main():
         killed(w)
         others(w)
         journals(w)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    return cases.end()
 
 
 if __name__ == "__main__":

@@ -10,30 +10,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+from cases import Cases
 from sandbox import SOURCE, Host, build, gybe, image, keygen, program, release_tool, sign
 
 PAGES = sorted((SOURCE / "units/man").iterdir())
-passed = failed = 0
+cases = Cases()
+case = cases.case
 
 
 def page(name):
     return (SOURCE / "units/man" / name).read_text().replace("\\-", "-").replace("\\(dq", '"').replace("\\ ", " ")
-
-
-def case(f):
-    global passed, failed
-    try:
-        f()
-        print("ok", f.__doc__, flush=True)
-        passed += 1
-    except (AssertionError, RuntimeError) as e:
-        at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-        print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {e}", flush=True)
-        failed += 1
 
 
 @case
@@ -227,5 +216,4 @@ def _():
         assert "broken before: " in r.stdout, r
 
 
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed else 0)
+sys.exit(cases.end())

@@ -8,16 +8,17 @@ import shutil
 import struct
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+from cases import Cases
 from sandbox import GLOBAL, MAIN_CMDLINE, Host, boot_files, build, gybe, image, keygen, sign, status
 
 NAMES = ["default", "old-entry", "one-shot", "firmware-return", "new-panic", "new-initrd", "nvram", "panic", "watchdog",
          "deadline"]
 GOOD_CMDLINE = MAIN_CMDLINE + " rd.shell=0 rd.emergency=reboot systemd.watchdog_sec=30"
-passed = failed = 0
+cases = Cases()
+case = cases.case
 
 
 def guarantees(host):
@@ -59,18 +60,6 @@ class World:
         h.write("/sys/class/watchdog/watchdog0/timeout", "30\n")
         expect(h, 0, "stage", self.images["3.0.2"][1])
         return h
-
-
-def case(f):
-    global passed, failed
-    try:
-        f()
-        print("ok", f.__doc__, flush=True)
-        passed += 1
-    except (AssertionError, RuntimeError) as e:
-        at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-        print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {e}", flush=True)
-        failed += 1
 
 
 def looks(w):
@@ -185,8 +174,7 @@ def main():
         w = World(Path(tmp))
         looks(w)
         refusals(w)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    return cases.end()
 
 
 if __name__ == "__main__":
