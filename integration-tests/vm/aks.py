@@ -131,7 +131,8 @@ def confined(lab):
     expect("memory of its own", lab.run("stat -c '%U %a' /var/lib/gybe-node /var/lib/gybe-node/state.json")[1].split(),
            ["gybe-node", "700", "gybe-node", "600"])
     call = "runuser -u gybe-node -- busctl call org.gybe.Update1 /org/gybe/Update1 org.gybe.Update1.Manager "
-    for more in ("Pin s 1.0.0", "Unhold", "Check 'a{sv}' 0", "Update 'a{sv}' 0", "Stage 'a{sv}' 1 override b true"):
+    # Update is Stage and Finalize in one, which are its job
+    for more in ("Pin s 1.0.0", "Unhold", "Check 'a{sv}' 0", "Commit 'a{sv}' 0", "ClearQuarantine s x", "Stage 'a{sv}' 1 override b true"):
         code, said = lab.run(call + more, check=False)
         expect(f"its user may {more}: {said}", code != 0 and "denied" in said, True)
 
