@@ -206,13 +206,12 @@ static Queue *queue_of(Area *area, bool proved)
 }
 
 /* What a device says of a place that it cannot read. Through the page cache all of it is EIO; read directly, a bad sector is
- * "no data", failed protection information an illegal sequence, and so on (the kernel's block/blk-core.c: blk_errors). */
+ * "no data", failed protection information an illegal sequence, an error inside the device a remote one (the kernel's
+ * block/blk-core.c: blk_errors). A timeout, a lost link or somebody else's reservation says nothing of the place: what lies
+ * there may be sound, and nothing is to be fetched or written in its stead. */
 static int read_failure(int r)
 {
-        return r == -ENODATA || r == -EILSEQ || r == -EREMOTEIO || r == -ETIMEDOUT || r == -ENOLINK ||
-                               r == -EBADE
-                       ? -EIO
-                       : r;
+        return r == -ENODATA || r == -EILSEQ || r == -EREMOTEIO ? -EIO : r;
 }
 
 static int read_unit(Area *area, uint64_t offset, void *buf, size_t size)
@@ -239,6 +238,15 @@ static int read_unit(Area *area, uint64_t offset, void *buf, size_t size)
         return 0;
 }
 
+static int fail_read(const Area *area, int r, uint64_t at, Why *why)
+{
+        (void) fail_errno(why, r, WHY_HOST, "%s: cannot read %s at byte %" PRIu64, area->path,
+                          area->part->label, at);
+        if (r == -ETIMEDOUT || r == -ENOLINK || r == -EBADE)
+                (void) fail_hint(why, r, "the disk could not be reached; its sectors may be sound");
+        return r;
+}
+
 int area_read(Area *area, uint64_t offset, void *buf, size_t size, Why *why)
 {
         int r;
@@ -252,8 +260,7 @@ int area_read(Area *area, uint64_t offset, void *buf, size_t size, Why *why)
                 r = read_unit(area, offset + done, (uint8_t *) buf + done, n);
 
                 if (r < 0)
-                        return fail_errno(why, r, WHY_HOST, "%s: cannot read %s at byte %" PRIu64, area->path,
-                                          area->part->label, offset + done);
+                        return fail_read(area, r, offset + done, why);
                 done += n;
         }
         return 0;

@@ -16,9 +16,25 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define USR_B "e03dd35c-7c2d-4a47-b3fe-27f15780a57c"
+
+/* What the medium says of the next reads; 0: what is there. */
+static int read_error;
+
+static ssize_t read_or_fail(int fd, void *buf, size_t n, off_t at)
+{
+        if (read_error == 0)
+                return (ssize_t) syscall(SYS_pread64, fd, buf, n, at);
+        errno = read_error;
+        return -1;
+}
+
+/* in front of the C library's, under both of its names */
+ssize_t pread(int fd, void *buf, size_t n, off_t at) __attribute__((alias("read_or_fail")));
+ssize_t pread64(int fd, void *buf, size_t n, off_t at) __attribute__((alias("read_or_fail")));
 
 static char dir[] = "/tmp/gybe-test-area-XXXXXX";
 
@@ -97,6 +113,41 @@ static void write_and_read(const char *path, const TestPart *parts, unsigned sec
         free(after);
         free(buf);
         free(back);
+        env_done(&env);
+}
+
+/* A bad sector is EIO, whatever the kernel calls it: its bytes are had from elsewhere. Where the disk is out of reach nothing is
+ * known of the sector. */
+static void test_read_failures(const char *path)
+{
+        static const struct {
+                int error, r;
+                bool unreached;
+        } cases[] = {
+                { EIO, -EIO, false },       { ENODATA, -EIO, false },        { EILSEQ, -EIO, false },
+                { EREMOTEIO, -EIO, false }, { ETIMEDOUT, -ETIMEDOUT, true }, { ENOLINK, -ENOLINK, true },
+                { EBADE, -EBADE, true },    { ENODEV, -ENODEV, false },
+        };
+        _cleanup_(disk_freep) Disk *disk = NULL;
+        _cleanup_(area_freep) Area *area = NULL;
+        Env env = ENV_NULL;
+        uint8_t *buf = area_buffer(8192);
+
+        test_disk_make(path, 8 * MIB, 512, aligned, 3);
+        assert(env_open("/tmp", &env, NULL) >= 0 && disk_open(&env, path, false, &disk, NULL) >= 0);
+        assert(area_open(disk, disk_find_label(disk, "USR-B", NULL), false, &area, NULL) >= 0);
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Why why = { 0 };
+                int r;
+
+                read_error = cases[i].error;
+                r = area_read(area, 4096, buf, 4096, &why);
+                read_error = 0;
+                assert(r == cases[i].r && why_exit_code(&why) == 1 && why.kind == WHY_HOST);
+                assert(strstr(why.text, "USR-B at byte 4096: ") && (why.hint[0] != 0) == cases[i].unreached);
+        }
+        assert(area_read(area, 4096, buf, 4096, NULL) >= 0);
+        free(buf);
         env_done(&env);
 }
 
@@ -295,6 +346,7 @@ int main(void)
         write_and_read(path, aligned, 512, on_disk);
         write_and_read(path, aligned, 4096, on_disk);
         write_and_read(path, odd, 512, on_disk);
+        test_read_failures(path);
         test_refused();
         test_open_failures(path);
         test_in_use(path);
