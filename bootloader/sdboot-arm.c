@@ -356,18 +356,24 @@ int sd_boot_option(SdBoot *b, const char *loader_dir, bool make, uint16_t *ret, 
 
 /* --- verbs --- */
 
-static int arm_firmware(SdBoot *b, const View *v, Why *why)
+/* The option that firmware is to start once more: for arming, and for recognising it afterwards (make: false). */
+static int way_back_option(SdBoot *b, const View *v, bool make, uint16_t *ret)
 {
         const EspEntry *running = esp_entry_find(&v->entries, v->selected);
         _cleanup_(free_charp) char *dir = NULL;
-        uint16_t number = 0;
-        int r;
 
         if (!running)
                 running = v->fallback;
         if (running && running->slot >= 0 && !(dir = sd_loader_dir(running->slot, running->parsed.os_index)))
                 return -ENOMEM;
-        r = sd_boot_option(b, dir, true, &number, NULL);
+        return sd_boot_option(b, dir, make, ret, NULL);
+}
+
+static int arm_firmware(SdBoot *b, const View *v, Why *why)
+{
+        uint16_t number = 0;
+        int r = way_back_option(b, v, true, &number);
+
         if (r == 0)
                 return 0; /* way_back() has named it as missing */
         if (r > 0)
@@ -407,13 +413,20 @@ int sd_arm(Boot *boot, const char *entry, Why *why)
         return r < 0 ? fail_errno(why, r, WHY_HOST, "EFI variable LoaderEntryOneShot") : 0;
 }
 
-/* A BootNext that starts something else (a firmware update, say) is somebody else's; ours was spent at the last start. */
-static bool is_foreign_next(SdBoot *b)
+/* A BootNext that starts something else (a firmware update, say) is somebody else's. Ours is BootCurrent or, where that could
+ * not be used, the option that arming found or made instead. An ESP that cannot be read says nothing: then it stays, and
+ * firmware starts the same loader once more. */
+static bool is_own_next(SdBoot *b)
 {
-        uint16_t next, current;
+        _cleanup_(view_done) View v = { 0 };
+        uint16_t next, own;
 
-        return efivar_get_u16(&b->vars, EFI_GLOBAL, "BootNext", &next) >= 0 &&
-               efivar_get_u16(&b->vars, EFI_GLOBAL, "BootCurrent", &current) >= 0 && next != current;
+        if (efivar_get_u16(&b->vars, EFI_GLOBAL, "BootNext", &next) < 0)
+                return false;
+        if (efivar_get_u16(&b->vars, EFI_GLOBAL, "BootCurrent", &own) >= 0 && next == own)
+                return true;
+        own = (uint16_t) ~next; /* as it stays where the option would first have to be made */
+        return view_load(b, &v, NULL) >= 0 && way_back_option(b, &v, false, &own) > 0 && next == own;
 }
 
 int sd_disarm(Boot *boot, const char *entry, Why *why)
@@ -428,7 +441,7 @@ int sd_disarm(Boot *boot, const char *entry, Why *why)
                 r = efivar_delete(&b->vars, EFI_LOADER, "LoaderEntryOneShot");
         if (r < 0)
                 return fail_errno(why, r, WHY_HOST, "removing the EFI variable LoaderEntryOneShot");
-        r = is_foreign_next(b) ? 0 : efivar_delete(&b->vars, EFI_GLOBAL, "BootNext");
+        r = is_own_next(b) ? efivar_delete(&b->vars, EFI_GLOBAL, "BootNext") : 0;
         if (r < 0)
                 return fail_errno(why, r, WHY_HOST, "removing the EFI variable BootNext");
         return sd_remove_intent(boot, why);

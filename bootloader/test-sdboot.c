@@ -929,7 +929,6 @@ static void test_arm(void)
         host_done(&h);
 }
 
-/* Trident's set-up: each slot starts its own loader copy. What started this machine is not replaced while it is needed. */
 /* What a firmware update left for the next start is not ours to take away. */
 static void test_foreign_next(void)
 {
@@ -947,6 +946,49 @@ static void test_foreign_next(void)
         host_done(&h);
 }
 
+/* What started this machine cannot be started again, or firmware does not say what it was: arming takes another option, disarming
+ * knows it again, and still leaves what is somebody else's. */
+static void test_own_next(void)
+{
+        static const struct {
+                bool current; /* firmware names what it started, which is switched off by now */
+                uint8_t next; /* what somebody leaves there after arming; 0: nobody */
+                bool stays;
+        } cases[] = {
+                { true, 0, false },    { false, 0, false }, { true, 0x33, true },
+                { false, 0x33, true }, { false, 1, true }, /* the same file, switched off: nothing gybe would start */
+                { true, 1, false }, /* what runs may be gybe's of before it was switched off */
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(bytes_done) Bytes off = BYTES_NULL;
+                _cleanup_(image_done) Image im = { .n = 0 };
+                _cleanup_(boot_plan_done) BootPlan plan = { 0 };
+                const EfiDisk disk = { 1, 2048, 0x60000, ESP_ID };
+                const uint8_t next[] = { cases[i].next, 0 };
+                char name[BOOT_NAME_MAX];
+                Host h;
+
+                host_open(&h);
+                keep(&h, FACTORY);
+                assert(boot_option_format("off", &disk, "\\EFI\\BOOT\\" LOADER, &off) == 0);
+                off.data[0] &= (uint8_t) ~1u;
+                set_var(&h, EFI_GLOBAL, "Boot0001", off.data, off.size, 7);
+                if (!cases[i].current)
+                        del_var(&h, EFI_GLOBAL, "BootCurrent");
+                image_make(&im, '1', "3.0.2", NULL);
+                plan = stage(&h, &im);
+                finalize(&h, &im, &plan, name);
+                assert(get_u16(&h, "BootNext") == 0); /* a new one */
+                if (next[0])
+                        set_var(&h, EFI_GLOBAL, "BootNext", next, 2, 7);
+                DO(&h, disarm(h.boot, name, &why));
+                assert(get_u16(&h, "BootNext") == (cases[i].stays ? next[0] : -1));
+                host_done(&h);
+        }
+}
+
+/* Trident's set-up: each slot starts its own loader copy. What started this machine is not replaced while it is needed. */
 static void test_loader_folders(void)
 {
         _cleanup_(boot_plan_done) BootPlan plan = { 0 }, second = { 0 };
@@ -999,6 +1041,7 @@ int main(void)
         test_way_back_cmdline();
         test_arm();
         test_foreign_next();
+        test_own_next();
         test_loader_folders();
         return 0;
 }
