@@ -147,6 +147,12 @@ class Machine:
         except AssertionError:
             raise AssertionError(f"{code} did not come: {self.status(STATUS)} {self.status(COMMIT)}") from None
 
+    def armed(self, operation_id):
+        """It succeeded, and the next boot tries the other slot; its status."""
+        s = self.wait_for(operation_id, "Success")
+        wait(lambda: self.journal().get("phase") == "finalized")
+        return s
+
     def memory(self):
         p = self.host.path("/var/lib/gybe-node/state.json")
         return json.loads(p.read_text()) if p.exists() else {}

@@ -91,9 +91,8 @@ def update_cases(t):
         update, stage = m.stage()
         assert m.journal().get("phase") == "staged"
         finalize = m.ask(request("finalize", "3.0.2", update))
-        s = m.wait_for(finalize, "Success")
+        s = m.armed(finalize)
         assert s["fromVersion"] == "3.0.1" and s["toVersion"] == "3.0.2" and s["nodeUpdateId"] == update, s
-        wait(lambda: m.journal().get("phase") == "finalized")
         m.reboot()
         c = m.wait_for(finalize, "Success", COMMIT)
         assert c["operation"] == "commit" and c["fromVersion"] == "3.0.1" and "3.0.2" in c["message"], c
@@ -116,8 +115,7 @@ def update_cases(t):
         m.start()
         update, _ = m.stage()
         finalize = m.ask(request("finalize", "3.0.2", update))
-        m.wait_for(finalize, "Success")
-        wait(lambda: m.journal().get("phase") == "finalized")
+        m.armed(finalize)
         m.reboot(fail_oneshot=True)     # perhaps a power cut: it stays staged, and who orchestrates decides
         c = m.wait_for(finalize, "TargetBootFailed", COMMIT)
         assert c["tridentError"]["subkind"] == "ab-update-reboot-check" and "3.0.1" in c["message"], c
@@ -128,14 +126,12 @@ def update_cases(t):
         m.start()
         update, _ = m.stage()
         finalize = m.ask(request("finalize", "3.0.2", update))
-        m.wait_for(finalize, "Success")
-        wait(lambda: m.journal().get("phase") == "finalized")
+        m.armed(finalize)
         m.reboot()
         m.wait_for(finalize, "Success", COMMIT)
         op = m.ask(request("rollback"))
-        s = m.wait_for(op, "Success")
+        s = m.armed(op)
         assert "toVersion" not in s and s["fromVersion"] == "3.0.2", s
-        wait(lambda: m.journal().get("phase") == "finalized")
         m.reboot()
         c = m.wait_for(op, "Success", COMMIT)
         assert "3.0.1" in c["message"], c
@@ -214,24 +210,24 @@ def outage_cases(t):
             elif when == "during the finalize":
                 m.gybed.process.send_signal(signal.SIGSTOP)     # the order cannot be taken yet
                 m.ask(r)
-                wait(lambda: m.memory().get("current"), PATIENCE)
+                wait(lambda: m.memory().get("current"))
                 time.sleep(0.5)
             else:
                 m.kill_node()
                 m.ask(r)
                 m.start_node()
-                wait(lambda: m.memory().get("current") or m.memory().get("pending"), PATIENCE)
+                wait(lambda: m.memory().get("current") or m.memory().get("pending"))
             if when != "with the machine":
                 m.api.stop()
             m.gybed.process.send_signal(signal.SIGCONT)
-            wait(lambda: m.journal().get("phase") == "finalized", PATIENCE)     # nobody waits for the API server
-            wait(lambda: m.memory().get("pending"), PATIENCE)
+            wait(lambda: m.journal().get("phase") == "finalized")     # nobody waits for the API server
+            wait(lambda: m.memory().get("pending"))
             if when == "with the machine":
                 m.stop()
                 m.api.stop()
             assert m.reboot() == 0
             assert m.journal().get("outcome") == "committed"
-            wait(lambda: any("commit" in a for a in m.memory()["answers"]), PATIENCE)
+            wait(lambda: any("commit" in a for a in m.memory()["answers"]))
             time.sleep(1)
             m.api.start()
             m.wait_for(r["operationId"], "Success", COMMIT)
@@ -257,8 +253,7 @@ def outage_cases(t):
             time.sleep(pause)
             m.kill_node()
             m.start_node()
-        m.wait_for(finalize["operationId"], "Success")
-        wait(lambda: m.journal().get("phase") == "finalized")
+        m.armed(finalize["operationId"])
         m.reboot()
         for pause in (0.02, 0.1, 0.3):
             time.sleep(pause)
@@ -284,13 +279,25 @@ def outage_cases(t):
         m.start()
         update, _ = m.stage()
         finalize = m.ask(request("finalize", "3.0.2", update))
-        m.wait_for(finalize, "Success")
-        wait(lambda: m.journal().get("phase") == "finalized")
+        m.armed(finalize)
         m.reboot(node=False)
         m.host.write("/var/lib/gybe-node/state.json", "{ torn")
         m.start_node()
         m.wait_for(finalize, "Success", COMMIT)
         assert m.host.path("/var/lib/gybe-node/state.json.lost").exists() and m.events().count("finalized") == 1
+
+    @t.case
+    def _(m):
+        """the Node is deleted and made again: parked meanwhile, and its request answered from memory"""
+        m.start()
+        _, stage = m.stage()
+        text = m.api.annotations()[REQUEST]
+        m.api.delete()
+        wait(lambda: m.said("Node is gone"))
+        m.api.create()
+        m.ask(text)
+        m.wait_for(stage, "Success")
+        assert m.said("is a new one") and m.events().count("staged") == 1
 
 
 def kill_cases(t):
@@ -380,19 +387,6 @@ def real_cases(t):
         m.wait_for(m.ask(request("finalize", "3.0.1")), "AlreadyAtTarget")
         assert not m.said("401") and not m.said("Unauthorized"), "it was refused"
 
-    @t.case
-    def _(m):
-        """the Node is deleted and made again: parked meanwhile, and its request answered from memory"""
-        m.start()
-        update, stage = m.stage()
-        text = m.api.annotations()[REQUEST]
-        m.api.delete()
-        wait(lambda: m.said("Node is gone"))
-        m.api.create()
-        m.ask(text)
-        m.wait_for(stage, "Success")
-        assert m.said("is a new one") and m.events().count("staged") == 1
-
 
 # --- the server that the request names ---
 
@@ -442,8 +436,7 @@ def omaha_cases(t):
             told = len(n.requests)
             m.wait_for(m.ask(of(n, "stage", "3.0.2")), "AlreadyAtTarget")
             back = m.ask(request("rollback"))
-            m.wait_for(back, "Success")
-            wait(lambda: m.journal().get("phase") == "finalized")
+            m.armed(back)
             m.reboot()
             m.wait_for(back, "Success", COMMIT)
             assert len(n.requests) == told and not n.wrong, (n.requests[told:], n.wrong)
@@ -484,14 +477,14 @@ def api_cases(t):
         wait(lambda: m.api.watches >= 1)
         m.api.cut += 1
         m.api.annotate("x", "1")
-        wait(lambda: m.api.watches >= 2, PATIENCE)
+        wait(lambda: m.api.watches >= 2)
         assert m.api.lists == 1, m.api.lists
         m.api.expire()
         m.api.hang_up()
-        wait(lambda: m.api.lists >= 2, PATIENCE)
+        wait(lambda: m.api.lists >= 2)
         m.api.refuse = [(429, 1), (500, None)]
         m.api.hang_up()
-        wait(lambda: not m.api.refuse, PATIENCE)
+        wait(lambda: not m.api.refuse)
         m.stage()
         assert m.said("429"), "a refusal is not told"
 
@@ -500,7 +493,7 @@ def api_cases(t):
         """a watch whose time is over is asked for again where it ended"""
         m.api.watch_seconds = 1
         m.start()
-        wait(lambda: m.api.watches >= 4, PATIENCE)
+        wait(lambda: m.api.watches >= 4)
         assert m.api.lists == 1 and not m.said("warning"), m.api.lists
         m.stage()
 
@@ -511,7 +504,7 @@ def api_cases(t):
         wait(lambda: m.api.watches >= 1)
         m.api.certificates = {"somebody-else"}
         m.api.hang_up()
-        wait(lambda: m.said("401"), PATIENCE)
+        wait(lambda: m.said("401"))
         m.api.certificates = {f"system:node:{NODE}"}
         m.credentials("rotated")
         m.stage()
@@ -568,7 +561,7 @@ def api_cases(t):
         other = Authority(m.host.dir / "other-pki")
         shutil.copy(other.ca, m.host.path(m.pki) / "ca.crt")
         m.start_node()
-        wait(lambda: m.said("SSL") or m.said("certificate"), PATIENCE)
+        wait(lambda: m.said("SSL") or m.said("certificate"))
         assert m.api.lists == 1, "it spoke to a stranger"
 
     @t.case
@@ -591,7 +584,7 @@ def api_cases(t):
         other = Authority(m.host.dir / "other-pki")
         m.api.show(other)
         m.api.hang_up()
-        wait(lambda: m.said("SSL") or m.said("certificate"), PATIENCE)
+        wait(lambda: m.said("SSL") or m.said("certificate"))
         watches = m.api.watches
         (m.host.path(m.pki) / "new").write_text(t.authority.ca.read_text() + other.ca.read_text())
         os.rename(m.host.path(m.pki) / "new", m.host.path(m.pki) / "ca.crt")
@@ -696,24 +689,11 @@ def api_cases(t):
             m.api.annotate("x", str(i))
         m.wait_for(m.ask(request("stage", "3.0.1")), "AlreadyAtTarget")
         m.api.stop()
-        wait(lambda: m.said("refused") or m.said("connect"), PATIENCE)
+        wait(lambda: m.said("refused") or m.said("connect"))
         m.api.restore(backup)
         m.api.start()
         m.wait_for(m.ask(request("finalize", "3.0.1")), "AlreadyAtTarget")
         assert m.api.lists >= 2
-
-    @t.case
-    def _(m):
-        """the Node is deleted and made again: parked meanwhile, and its request answered from memory"""
-        m.start()
-        update, stage = m.stage()
-        text = m.api.annotations()[REQUEST]
-        m.api.delete()
-        wait(lambda: m.said("Node is gone"), PATIENCE)
-        m.api.create()
-        m.ask(text)
-        m.wait_for(stage, "Success")
-        assert m.said("is a new one") and m.events().count("staged") == 1
 
     @t.case
     def _(m):
