@@ -9,10 +9,14 @@ import http.server
 import json
 import socket
 import ssl
+import sys
 import threading
 import time
 import urllib.parse
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+import relay
 from contract import COMMIT, STATUS, Judge
 
 
@@ -104,11 +108,7 @@ class FakeApi:
 
     def hang_up(self):
         self.forgive()
-        for c in list(self.connections):
-            try:
-                c.shutdown(2)
-            except OSError:
-                pass
+        relay.hang_up(*self.connections)
         with self.lock:
             self.lock.notify_all()
 
@@ -307,63 +307,26 @@ class FakeApi:
         assert not self.complaints, "\n".join(self.complaints)
 
 
-class Proxy:
+class Proxy(relay.Relay):
     """An HTTP proxy that connects whom it knows (user and password), and remembers what it was told."""
 
     def __init__(self, login):
-        self.allowed, self.heads, self.sockets = "Basic " + base64.b64encode(login.encode()).decode(), [], []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://{login}@127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.allowed, self.heads = "Basic " + base64.b64encode(login.encode()).decode(), []
+        super().__init__()
+        self.url = f"http://{login}@127.0.0.1:{self.port}"
 
-    def accept(self):
-        try:
-            while True:
-                threading.Thread(target=self.serve, args=(self.listener.accept()[0],), daemon=True).start()
-        except OSError:
-            pass
-
-    def serve(self, client):
-        try:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                data = client.recv(4096)
-                if not data:
-                    return client.close()
-                head += data
-            self.heads.append(head.decode())
-            if f"proxy-authorization: {self.allowed}".lower() not in head.decode().lower() or not head.startswith(b"CONNECT "):
-                client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n")
-                return client.close()
-            host, port = head.split()[1].decode().rsplit(":", 1)
-            server = socket.create_connection((host, int(port)))
-            self.sockets += [client, server]
-            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            threading.Thread(target=self.pump, args=(server, client), daemon=True).start()
-            self.pump(client, server)
-        except OSError:
-            client.close()
-
-    @staticmethod
-    def pump(a, b):
-        try:
-            while data := a.recv(65536):
-                b.sendall(data)
-        except OSError:
-            pass
-        for s in (a, b):
-            try:
-                s.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def hang_up(self):
-        for s in self.sockets:
-            try:
-                s.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def stop(self):
-        self.listener.close()
-        self.hang_up()
+    def join(self, client):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            data = client.recv(4096)
+            if not data:
+                return None
+            head += data
+        self.heads.append(head.decode())
+        if f"proxy-authorization: {self.allowed}".lower() not in head.decode().lower() or not head.startswith(b"CONNECT "):
+            client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n")
+            return None
+        host, port = head.split()[1].decode().rsplit(":", 1)
+        server = socket.create_connection((host, int(port)))
+        client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        return client, server

@@ -16,7 +16,6 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 import uuid
@@ -24,6 +23,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "lib"), str(HERE.parent / "kubernetes")]
+from relay import Relay
+
 spec = importlib.util.spec_from_file_location("omaha", HERE.parent / "walk" / "test-omaha.py")
 omaha = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(omaha)
@@ -153,42 +154,17 @@ class Group:
     wrong = []
 
 
-class Front:
+class Front(Relay):
     """TLS before the server: what a request names is https."""
 
     def __init__(self, pem):
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(pem)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"https://127.0.0.1:{self.listener.getsockname()[1]}/v1/update"
-        threading.Thread(target=self.accept, daemon=True).start()
+        super().__init__()
+        self.url = f"https://127.0.0.1:{self.port}/v1/update"
 
-    def accept(self):
-        try:
-            while True:
-                threading.Thread(target=self.serve, args=(self.listener.accept()[0],), daemon=True).start()
-        except OSError:
-            pass
-
-    def serve(self, plain):
-        try:
-            with self.context.wrap_socket(plain, server_side=True) as client, socket.create_connection(("127.0.0.1", PORT)) as server:
-                threading.Thread(target=self.pump, args=(server, client), daemon=True).start()
-                self.pump(client, server)
-        except OSError:
-            plain.close()
-
-    @staticmethod
-    def pump(a, b):
-        try:
-            while data := a.recv(65536):
-                b.sendall(data)
-            b.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-
-    def stop(self):
-        self.listener.close()
+    def join(self, client):
+        return self.context.wrap_socket(client, server_side=True), socket.create_connection(("127.0.0.1", PORT))
 
 
 def night():
