@@ -29,6 +29,8 @@ typedef struct Resource {
         Http *http;
         char name[NAME_SIZE];
         char *url, *effective; /* behind redirects; NULL: unknown */
+        char *home;            /* where the right file was last; NULL: unknown */
+        bool go_home;
         const char *accept;
         bool is_known;         /* we said who we are */
         uint64_t expect, size; /* UINT64_MAX: unknown */
@@ -54,6 +56,7 @@ static void resource_done(Resource *s)
         resource_close(s);
         free(s->url);
         free(s->effective);
+        free(s->home);
 }
 
 static int resource_init(Resource *s, Http *h, const char *url, Why *why)
@@ -158,6 +161,20 @@ static void forget_place(Resource *s)
         s->effective = NULL;
 }
 
+static bool is_home(const Resource *s, const char *url)
+{
+        return s->home && streq(s->home, url);
+}
+
+/* A place that is not remembered (no memory) is one more way from the start. */
+static void set_home(Resource *s, const char *url)
+{
+        if (url && is_home(s, url))
+                return;
+        free(s->home);
+        s->home = url ? strdup(url) : NULL;
+}
+
 /* Waits before the next attempt, or gives up with what the last one said. */
 static int resource_retry(Resource *s, bool progressed, Why *why)
 {
@@ -175,8 +192,11 @@ static int resource_retry(Resource *s, bool progressed, Why *why)
         if (++s->failures > limit || ++s->reconnects > reconnects)
                 return fail(why, -EIO, s->last.kind, s->last.code, "%.480s (%u attempts)", s->last.text,
                             s->failures);
-        if (s->failures > 1)
+        if (s->failures > 1 || s->go_home)
                 forget_place(s);
+        if (s->go_home && s->home)
+                s->effective = strdup(s->home);
+        s->go_home = false;
         ms = pause_ms(s, progressed);
         /* a server that says when is not slow, unless it goes on saying so */
         if (s->retry_after_sec == 0 || ++s->asked_to_wait > http_retries(s->http))
@@ -251,6 +271,8 @@ static int resource_ask(Resource *s, const HttpAsk *ask, Why *why)
                 if (next) {
                         /* the same once more */
                 } else if (!from_start && is_lost(reply->status)) {
+                        if (is_home(s, url))
+                                set_home(s, NULL);
                         from_start = true;
                         challenged = false;
                         hops = 0;
@@ -415,6 +437,8 @@ static int take_whole(Resource *s, const HttpAsk *ask, Why *why)
         const Reply *reply = transfer_reply(s->transfer);
         int r = check_identity(s, reply, reply->has_length ? reply->length : UINT64_MAX, why);
 
+        if (r < 0) /* another file, and no word about the ranges of ours */
+                return r;
         /* From the start although the middle was asked for: a server without ranges. Of the first request, which asks from
          * the start, only the header can tell. */
         if (ask->first > 0 || !reply->accepts_ranges)
@@ -444,9 +468,28 @@ static int take_head(Resource *s, const HttpAsk *ask, Why *why)
 
 /* --- reading at any offset --- */
 
+/* Behind a redirect there may be many servers, and not all of them have the same version: what was begun goes on from the one
+ * that has it. Who finds something else in that very place, or has lost it, is told. */
+static int head_failed(Resource *s, int r, const Why *this, Why *why)
+{
+        resource_close(s);
+        if (r == -EAGAIN)
+                return r;
+        if (s->home && !is_home(s, s->effective)) {
+                if (s->last.kind == WHY_NONE) /* what is wrong at home is what is wrong */
+                        s->last = *this;
+                s->go_home = true;
+                return -EAGAIN;
+        }
+        if (why->kind == WHY_NONE)
+                *why = *this;
+        return r;
+}
+
 static int resource_open_at(Resource *s, uint64_t offset, uint64_t until, Why *why)
 {
         HttpAsk ask = { 0 };
+        Why this = { 0 };
         int r;
 
         if (s->ranges)
@@ -456,9 +499,10 @@ static int resource_open_at(Resource *s, uint64_t offset, uint64_t until, Why *w
         r = resource_ask(s, &ask, why);
         if (r < 0)
                 return r;
-        r = take_head(s, &ask, why);
+        r = take_head(s, &ask, &this);
         if (r < 0)
-                resource_close(s);
+                return head_failed(s, r, &this, why);
+        set_home(s, s->effective);
         return r;
 }
 
