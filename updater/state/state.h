@@ -285,6 +285,7 @@ int trust_state_revoke(TrustState *t, const uint64_t *serials, size_t n_serials,
 bool trust_state_revoked(const TrustState *t, bool has_serial, uint64_t serial, const char *roothash);
 /* key: "<product> <url>". 1 and *ret, or 0. */
 int trust_state_feed_serial(const TrustState *t, const char *key, uint64_t *ret);
+/* The newest. Of too many, the one that was set the longest ago goes. -ENOMEM: t is not to be saved. */
 int trust_state_set_feed_serial(TrustState *t, const char *key, uint64_t serial);
 const SlotRecord *trust_state_slot(const TrustState *t, const char *roothash);
 /* Takes record on success; replaces the one with the same root hash. Keeps the newest few. */

@@ -131,6 +131,7 @@ static void test_slots(const Env *env)
         _cleanup_(trust_state_done) TrustState t = { 0 }, back = { 0 };
         SlotRecord bad = { .roothash = "zz" };
         bool lost = true;
+        uint64_t serial;
 
         assert(trust_state_put_slot(&t, &bad) < 0);
         for (unsigned i = 0; i < 12; i++) {
@@ -153,11 +154,19 @@ static void test_slots(const Env *env)
         for (unsigned i = 0; i < 300; i++) {
                 _cleanup_(free_charp) char *key = str_printf("p %u", i);
                 assert(trust_state_set_feed_serial(&t, key, i) >= 0);
+                assert(trust_state_set_feed_serial(&t, "own", i + 1) >= 0); /* asked at every check */
         }
         assert(json_members(t.feed_serials) == 256);
+        assert(trust_state_feed_serial(&t, "own", &serial) == 1 && serial == 300);
+        assert(trust_state_feed_serial(&t, "p 44", &serial) == 0);
+        assert(trust_state_feed_serial(&t, "p 45", &serial) == 1 && serial == 45);
         assert(trust_state_save(env, &t, NULL) >= 0);
         assert(trust_state_load(env, &back, &lost, NULL) >= 0 && !lost && back.n_slots == 8);
         assert(streq(back.slots[7].version, "again")); /* the order survives the file */
+        assert(trust_state_set_feed_serial(&back, "p 45", 46) >= 0);
+        assert(trust_state_set_feed_serial(&back, "new", 1) >= 0);
+        assert(trust_state_feed_serial(&back, "p 45", &serial) == 1 && serial == 46);
+        assert(trust_state_feed_serial(&back, "p 46", &serial) == 0);
 }
 
 int main(void)

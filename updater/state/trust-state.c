@@ -337,8 +337,9 @@ int trust_state_set_feed_serial(TrustState *t, const char *key, uint64_t serial)
                         return -ENOMEM;
                 json_remove(t->feed_serials, oldest);
         }
+        json_remove(t->feed_serials, key); /* a member that is only changed keeps its place */
         json_set_u64(t->feed_serials, key, serial);
-        return 0;
+        return json_get(t->feed_serials, key) ? 0 : -ENOMEM;
 }
 
 const SlotRecord *trust_state_slot(const TrustState *t, const char *roothash)
