@@ -4,14 +4,20 @@
  * restarted, which a job does not notice. */
 
 #include "control/remote-parts.h"
+#include "base/fd.h"
 #include "base/str.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 
+#define LOGIN         "org.freedesktop.login1"
+#define LOGIN_PATH    "/org/freedesktop/login1"
+#define LOGIN_MANAGER LOGIN ".Manager"
+
 #define ASK_EVERY_US       (10u * 1000000u)
 #define INHIBIT_TIMEOUT_US (2u * 1000000u)
+#define ANSWER_US          (2u * 1000000u) /* from a job's request for a reboot to its answer: mostly a tenth */
 #define PATIENCE           12u /* questions without an answer: two minutes, longer than systemd takes to restart it */
 
 typedef struct Follow {
@@ -26,8 +32,8 @@ typedef struct Follow {
         unsigned unanswered;
         int exit_code;
         Json *result;
-        sd_bus_slot *question, *finished, *changed;
-        sd_event_source *timer;
+        sd_bus_slot *question, *finished, *changed, *shutdown;
+        sd_event_source *timer, *release;
         Why why;
 } Follow;
 
@@ -36,7 +42,9 @@ static void follow_done(Follow *f)
         sd_bus_slot_unref(f->question);
         sd_bus_slot_unref(f->finished);
         sd_bus_slot_unref(f->changed);
+        sd_bus_slot_unref(f->shutdown);
         sd_event_source_disable_unref(f->timer);
+        sd_event_source_disable_unref(f->release);
         json_unref(f->result);
 }
 
@@ -239,22 +247,50 @@ static int on_timer(sd_event_source *source, uint64_t usec _unused_, void *userd
 /* --- from the first question to the last answer --- */
 
 /* A job may end in a reboot, which it asks for itself, and then those go down first who wait for its answer. logind waits a
- * moment (InhibitDelayMaxSec=, five seconds) for whoever holds this lock, longer than an answer takes; it goes with the process.
- * Without it the answer may come too late, no more than that. */
+ * moment (InhibitDelayMaxSec=, five seconds) for whoever holds this lock, longer than an answer takes; it goes with the process,
+ * behind the answer. Without it the answer may come too late, no more than that. */
 static void delay_shutdown(Remote *remote)
 {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
         int fd, r;
 
-        r = sd_bus_message_new_method_call(remote->bus, &m, "org.freedesktop.login1",
-                                           "/org/freedesktop/login1", "org.freedesktop.login1.Manager",
-                                           "Inhibit");
+        r = sd_bus_message_new_method_call(remote->bus, &m, LOGIN, LOGIN_PATH, LOGIN_MANAGER, "Inhibit");
         if (r >= 0)
                 r = sd_bus_message_append(m, "ssss", "shutdown", "gybe", "Says how the update went", "delay");
         if (r >= 0)
                 r = sd_bus_call(remote->bus, m, INHIBIT_TIMEOUT_US, NULL, &reply);
         if (r >= 0 && sd_bus_message_read(reply, "h", &fd) > 0 && remote->shutdown_fd < 0)
                 remote->shutdown_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
+static void let_shutdown(Remote *remote)
+{
+        close_fdp(&remote->shutdown_fd);
+        remote->shutdown_fd = -1;
+}
+
+static int on_release(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata)
+{
+        Follow *f = userdata;
+
+        let_shutdown(f->remote);
+        return 0;
+}
+
+/* A job that has asked for the reboot answers at once. Who else wants the machine to go down is not to wait for one that goes on
+ * for minutes. */
+static int on_shutdown(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_)
+{
+        Follow *f = userdata;
+        int begins;
+
+        if (sd_bus_message_read(m, "b", &begins) <= 0)
+                return 0;
+        f->release = sd_event_source_disable_unref(f->release);
+        if (begins && sd_event_add_time_relative(f->remote->event, &f->release, CLOCK_MONOTONIC, ANSWER_US, 0,
+                                                 on_release, f) < 0)
+                let_shutdown(f->remote);
+        return 0;
 }
 
 /* Before the job is ordered, so that nothing is missed. */
@@ -271,6 +307,10 @@ static int listen(Follow *f, Why *why)
             (r = sd_event_add_time_relative(f->remote->event, &f->timer, CLOCK_MONOTONIC, ASK_EVERY_US, 0,
                                             on_timer, f)) < 0)
                 return remote_broken(r, why);
+        if (f->remote->shutdown_fd >= 0 &&
+            sd_bus_match_signal(bus, &f->shutdown, LOGIN, LOGIN_PATH, LOGIN_MANAGER, "PrepareForShutdown",
+                                on_shutdown, f) < 0)
+                let_shutdown(f->remote);
         return 0;
 }
 
