@@ -19,22 +19,23 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
 sys.path.insert(0, str(HERE))
 from apiserver import FakeApi, Proxy
+from cases import Cases
 from contract import COMMIT, REQUEST, STATUS, Authority, new_id, request
 from machine import NODE, PATIENCE, Machine, wait
 from nebraska import Nebraska
 from realapi import RealApi
 from sandbox import BUILD, MIB, Host, build, history, image, keygen, release_tool, sign
 
-class Test:
-    def __init__(self, work, real, words):
-        self.work, self.real, self.words = work, real, words
+
+class Test(Cases):
+    def __init__(self, work, real):
+        self.work, self.real = work, real
         self.authority = Authority(work / "pki")
         self.keys = keygen(work / "keys")
         self.feed = work / "feed"
@@ -47,12 +48,10 @@ class Test:
         release_tool("publish", "--feed", self.feed, "--key", self.keys / "release.pem", "--channel", "stable", work / "acl-3.0.2.cosi")
         self.fresh = Host(work / "fresh", usr_size=4 * MIB)
         self.fresh.install(self.images["3.0.1"], trust_root=self.keys / "root.json")
-        self.n = self.passed = self.failed = 0
+        self.n, self.m = 0, None
         self.api = RealApi(real, work / "cluster", self.authority) if real else None
 
-    def case(self, f):
-        if not all(w in f.__doc__ for w in self.words):
-            return
+    def one(self, f):
         self.n += 1
         where = self.work / f"case-{self.n}"
         where.mkdir()
@@ -62,23 +61,24 @@ class Test:
             api.delete()
             api.create()
             api.judge.__init__()
-        m, began = Machine(self, where, api), time.monotonic()
-        try:
-            f(m)
-            api.check()
-            assert not m.said("ERROR: AddressSanitizer") and not m.said("runtime error"), "a sanitizer complains"
-            print(f"ok {f.__doc__} ({time.monotonic() - began:.0f} s)", flush=True)
-            self.passed += 1
-        except Exception as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {type(e).__name__}: {e}", flush=True)
-            print("    journal: " + json.dumps({k: m.journal().get(k) for k in ("phase", "outcome", "reason", "updateId", "message")}), m.memory().get("pending"))
-            print("    " + "\n    ".join(m.log.read_text().splitlines()[-25:]), flush=True)
-            self.failed += 1
-        finally:
+        m = self.m = Machine(self, where, api)
+        f(m)
+        api.check()
+        assert not m.said("ERROR: AddressSanitizer") and not m.said("runtime error"), "a sanitizer complains"
+
+    def failed_at(self):
+        if not self.m:
+            return ""
+        journal = {k: self.m.journal().get(k) for k in ("phase", "outcome", "reason", "updateId", "message")}
+        log = self.m.log.read_text().splitlines()[-25:]
+        return "\n".join([f"journal: {json.dumps(journal)} {self.m.memory().get('pending')}", *log])
+
+    def over(self):
+        m, self.m = self.m, None
+        if m:
             m.close()
-            if not self.real and api.server:
-                api.stop()
+            if not self.real and m.api.server:
+                m.api.stop()
 
 
 # --- what an update is ---
@@ -744,14 +744,14 @@ def api_cases(t):
 
 
 def main():
-    words = [a for a in sys.argv[1:] if a != "--real"]
     real = None
     for tool in ("dbus-daemon", "busctl", "openssl", *(["strace"] if os.environ.get("GYBE_KILL_NODE") else [])):
         if not shutil.which(tool):
             print(f"skipped: no {tool} here")
             return 77
     os.environ.setdefault("GYBE_LIBEXEC", str(BUILD))
-    if "--real" in sys.argv[1:]:
+    if "--real" in sys.argv:
+        sys.argv.remove("--real")
         built = subprocess.run([HERE / "build-cluster"], stdout=subprocess.PIPE, text=True)
         if built.returncode:
             return 77 if built.returncode == 77 else 1
@@ -759,7 +759,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="gybe-node-") as tmp:
         work = Path(tmp)
         work.chmod(0o755)
-        t = Test(work, real, words)
+        t = Test(work, real)
         try:
             for cases in ((kill_cases,) if os.environ.get("GYBE_KILL_NODE") else
                           (update_cases, outage_cases, real_cases) if real else (update_cases, outage_cases, omaha_cases, api_cases)):
@@ -767,8 +767,7 @@ def main():
         finally:
             if real:
                 t.api.close()
-        print(f"{t.passed} passed, {t.failed} failed")
-        return 1 if t.failed else 0
+        return t.end()
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
 sys.path.insert(0, str(HERE))
+from cases import Cases
 from contract import COMMIT, REQUEST, STATUS, Authority, kubeconfig, request
 from machine import PATIENCE, Machine, wait
 from nebraska import Nebraska
@@ -36,7 +36,7 @@ VERSIONS = ("3.0.1", "3.0.2", "3.0.3")
 NODE_ACCOUNT, ROLL_ACCOUNT = "gybe-node", "gybe-roll"
 
 
-class Pool:
+class Pool(Cases):
     def __init__(self, work, bin_folder):
         self.work, self.authority, self.breaks = work, Authority(work / "pki"), set()
         keys = keygen(work / "keys")
@@ -55,7 +55,6 @@ class Pool:
         self.api = RealApi(bin_folder, work / "cluster", self.authority)
         self.roll_conf = work / "roll.conf"
         self.machines, self.threads, self.ended, self.faults = {}, [], threading.Event(), []
-        self.passed = self.failed = 0
 
     def offer(self, version):
         self.omaha.package(version, f"http://127.0.0.1:{self.files.server_port}/", f"acl-{version}.cosi")
@@ -158,18 +157,8 @@ class Pool:
     def cordoned(self):
         return self.api.kubectl("get", "nodes", "-o", "jsonpath={.items[?(@.spec.unschedulable==true)].metadata.name}").stdout.split()
 
-    def case(self, f):
-        began = time.monotonic()
-        try:
-            f()
-            print(f"ok {f.__doc__} ({time.monotonic() - began:.0f} s)", flush=True)
-            self.passed += 1
-        except Exception as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            print(f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {type(e).__name__}: {e}", flush=True)
-            for m in self.machines.values():
-                print(f"    {m.name}: " + "\n    ".join(m.log.read_text().splitlines()[-12:]), flush=True)
-            self.failed += 1
+    def failed_at(self):
+        return "\n".join(f"{m.name}: " + "\n".join(m.log.read_text().splitlines()[-12:]) for m in self.machines.values())
 
 
 class Cordons:
@@ -328,8 +317,7 @@ def main():
             cases(p)
         finally:
             p.close()
-        print(f"{p.passed} passed, {p.failed} failed")
-        return 1 if p.failed else 0
+        return p.end()
 
 
 if __name__ == "__main__":

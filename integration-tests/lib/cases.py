@@ -10,12 +10,14 @@ from running. Words on the command line choose those that have all of them. Stan
 """
 
 import sys
+import threading
 import time
 import traceback
 
 
 class Cases:
     passed = failed = 0
+    lock = threading.Lock()     # cases may run side by side
 
     def one(self, f):
         """A case, and what is asked after each of them; a text that it returns is shown."""
@@ -34,16 +36,20 @@ class Cases:
         began = time.monotonic()
         try:
             note = self.one(f)
-            print("ok", f.__doc__, f"({note})" if note else f"({time.monotonic() - began:.0f} s)", flush=True)
-            self.passed += 1
+            self.say(True, f"ok {f.__doc__} ({note or f'{time.monotonic() - began:.0f} s'})")
         except Exception as e:
             at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == f.__code__.co_filename][-1:]
             where = f"line {at[0].lineno}: {at[0].line}: " if at else ""
-            print(f"not ok {f.__doc__}: {where}{type(e).__name__}: {e}", flush=True)
-            print("".join(f"    {line}\n" for line in self.failed_at().splitlines()), end="", flush=True)
-            self.failed += 1
+            more = "".join(f"\n    {line}" for line in self.failed_at().splitlines())
+            self.say(False, f"not ok {f.__doc__}: {where}{type(e).__name__}: {e}{more}")
         finally:
             self.over()
+
+    def say(self, good, text):
+        with self.lock:
+            print(text, flush=True)
+            self.passed += good
+            self.failed += not good
 
     def end(self):
         print(f"{self.passed} passed, {self.failed} failed")

@@ -363,8 +363,7 @@ def main():
             if s:
                 s.stop()
             t.server.shutdown()
-    print(f"{t.passed} passed, {t.failed} failed")
-    return 1 if t.failed else 0
+    return t.end()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
+from cases import Cases
 from sandbox import Host, gybe, image, run, status
 
 
@@ -65,30 +66,31 @@ CASES = [
 
 
 def main():
-    failed = 0
+    cases = Cases()
     with tempfile.TemporaryDirectory(prefix="gybe-foreign-") as tmp:
         work = Path(tmp)
         key = foreign.Key(work / "key.pem")
         root = foreign.write_json(work / "root.json", foreign.envelope("root", foreign.root([key]), [key]))
         v1, v2 = image(work / "v1", "3.0.1"), image(work / "v2", "3.0.2")
         for name, options, change in CASES:
-            host = Host(work / "host")
-            host.install(v1, trust_root=root)
-            c = foreign.Cosi(v2, work / "cosi", **options)
-            if change:
-                change(c)
-            path = c.write(work / "x.cosi")
-            foreign.write_json(work / "x.release.json", foreign.envelope("release", foreign.release(v2, c, path), [key]))
-            r = gybe(host, "update", path, check=False)
-            good = (r.returncode == 0 and host.verity_ok("B", v2.roothash) and host.get("HASH-B", v2.hash.stat().st_size) == v2.hash.read_bytes()
-                    and run("sgdisk", "-v", host.disk).stdout.find("No problems found") >= 0)
-            if good:
+            def taken(options=options, change=change):
+                host = Host(work / "host")
+                host.install(v1, trust_root=root)
+                c = foreign.Cosi(v2, work / "cosi", **options)
+                if change:
+                    change(c)
+                path = c.write(work / "x.cosi")
+                foreign.write_json(work / "x.release.json", foreign.envelope("release", foreign.release(v2, c, path), [key]))
+                gybe(host, "update", path)
+                assert host.verity_ok("B", v2.roothash), "veritysetup verify"
+                assert host.get("HASH-B", v2.hash.stat().st_size) == v2.hash.read_bytes(), "HASH differs from veritysetup's"
+                assert "No problems found" in run("sgdisk", "-v", host.disk).stdout, "sgdisk -v"
                 host.boot()
-                good = gybe(host, "commit", check=False).returncode == 0 and status(host)["running"] == "b"
-            print(f"{'ok' if good else 'not ok'} {name}" + ("" if good else f": exit {r.returncode} {r.stderr.strip()}"), flush=True)
-            failed += not good
-    print(f"{len(CASES) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+                gybe(host, "commit")
+                assert status(host)["running"] == "b", status(host)
+            taken.__doc__ = name
+            cases.case(taken)
+    return cases.end()
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+from cases import Cases
 from sandbox import BUILD, MIB, Host, gybe, history, image, build, keygen, program, sign, status
 
 CHECKS = "/etc/gybe/health.d/required.d"
@@ -59,7 +59,7 @@ class Node:
         self.server.server_close()
 
 
-class Test:
+class Test(Cases):
     def __init__(self, work):
         self.work = work
         keys = keygen(work / "keys")
@@ -67,7 +67,7 @@ class Test:
         self.v1, self.v2 = (image(work / v, v, size=4 * MIB) for v in ("3.0.1", "3.0.2"))
         self.cosi = build(self.v2, work / "acl-3.0.2.cosi")
         sign(self.cosi, [keys / "release.pem"], "3.0.2", 1002)
-        self.cases = []
+        self.waiting = []
 
     def host(self, name, health=None, soak="2s", **policy):
         h = Host(self.work / name, usr_size=4 * MIB, hash_size=MIB, sig_size=MIB, esp_size=8 * MIB)
@@ -76,28 +76,20 @@ class Test:
         return h
 
     def case(self, f):
-        self.cases.append(f)
+        self.waiting.append(f)
 
     def one(self, f):
-        """Most of a case is waiting, so many run side by side, each with a workload of its own."""
         node = Node()
         try:
             f(node)
-            return f"ok {f.__doc__}"
-        except (AssertionError, RuntimeError) as e:
-            at = [x for x in traceback.extract_tb(e.__traceback__) if x.filename == __file__][-1]
-            return f"not ok {f.__doc__}: line {at.lineno}: {at.line}: {e}"
         finally:
             node.close()
 
     def run(self):
-        failed = 0
+        """Most of a case is waiting, so many run side by side, each with a workload of its own."""
         with ThreadPoolExecutor(6) as pool:
-            for line in pool.map(self.one, self.cases):
-                print(line, flush=True)
-                failed += line.startswith("not ok")
-        print(f"{len(self.cases) - failed} passed, {failed} failed")
-        return 1 if failed else 0
+            list(pool.map(super().case, self.waiting))
+        return self.end()
 
 
 def expect(host, code, *args, **more):

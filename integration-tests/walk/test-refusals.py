@@ -9,8 +9,6 @@ still take the good release."""
 import hashlib
 import json
 import shutil
-import struct
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -19,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
 import sandbox
+from cases import Cases
 from sandbox import MIB, Host, boot_files, esp_tree, gybe, image, pe, slot_cmdline
 
 EARLY, LATE = "early", "late"
@@ -69,7 +68,8 @@ CASES = []
 
 def case(name, exit_code, when=EARLY):
     def add(f):
-        CASES.append((name, exit_code, when, f))
+        f.__doc__, f.exit_code, f.when = name, exit_code, when
+        CASES.append(f)
         return f
     return add
 
@@ -503,7 +503,7 @@ def _(c):
     c.prepare_host = lie
 
 
-class Test:
+class Test(Cases):
     def __init__(self, work):
         self.work = work
         self.key, self.other = foreign.Key(work / "key.pem"), foreign.Key(work / "other.pem", "ed25519")
@@ -518,35 +518,34 @@ class Test:
         self.host = Host(self.work / "host")
         self.host.parts = self.pristine.parts
 
-    def one(self, name, exit_code, when, spoil):
+    def one(self, f):
+        """The sentence of the refusal."""
         self.fresh_host()
         c = Case(self)
-        spoil(c)
+        f(c)
         before, r, after = c.run()
         wrong = []
-        if r.returncode != exit_code:
-            wrong.append(f"exit {r.returncode} instead of {exit_code}")
+        if r.returncode != f.exit_code:
+            wrong.append(f"exit {r.returncode} instead of {f.exit_code}")
         lines = [line for line in r.stderr.splitlines() if line]
         if len(lines) != 1 or not lines[0].startswith("gybe: "):
             wrong.append(f"{len(lines)} lines on stderr")
-        spare = {"disk:USR-B", "disk:HASH-B", "disk:HASH-SIG-B"} if when == LATE else set()
+        spare = {"disk:USR-B", "disk:HASH-B", "disk:HASH-SIG-B"} if f.when == LATE else set()
         for k in sorted(before.keys() | after.keys()):
-            inert = when == LATE and ".staged" in k
+            inert = f.when == LATE and ".staged" in k
             if before.get(k) != after.get(k) and k not in spare and not inert:
                 wrong.append(f"{k} changed")
-        print(f"{'ok' if not wrong else 'not ok'} {name}: {'; '.join(wrong) if wrong else ''}{' <- ' if wrong else ''}"
-              f"{lines[0][6:] if lines else '(silent)'}", flush=True)
-        return not wrong
+        said = lines[0].removeprefix("gybe: ") if lines else "silent"
+        assert not wrong, f"{'; '.join(wrong)} <- {said}"
+        return said
 
 
 def main():
-    wanted = sys.argv[1:]
-    cases = [c for c in CASES if not wanted or any(w in c[0] for w in wanted)]
     with tempfile.TemporaryDirectory(prefix="gybe-refusals-") as tmp:
         t = Test(Path(tmp))
-        passed = sum(t.one(*c) for c in cases)
-    print(f"{passed} passed, {len(cases) - passed} failed")
-    return 0 if passed == len(cases) else 1
+        for f in CASES:
+            t.case(f)
+    return t.end()
 
 
 if __name__ == "__main__":
