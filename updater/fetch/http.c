@@ -19,6 +19,7 @@
 #define RETRIES             8u /* in a row without a new byte: some 40 s of pauses */
 #define RATE_MIN            1024u /* bytes a second over the stall time: slower is an attack or as good as broken */
 #define PATIENCE_STALLS     10u /* stall times, over all connections and the pauses between: no slower either */
+#define ANSWER_WORTH        (2u * RATE_MIN) /* a complete answer, however small: a long way takes its time, too */
 #define EXCHANGE_SEC        30u
 #define EXCHANGE_SEC_MAX    3600u         /* nobody waits longer for one answer */
 #define RECEIVE             131072L       /* bytes a system call */
@@ -43,7 +44,8 @@ struct Http {
         char *token_header;
         HttpAuth auth;
         Bandwidth bandwidth;
-        uint64_t waited_ms, arrived; /* in the current time of patience */
+        uint64_t waited_ms,
+                arrived; /* in the current time of patience; arrived: and what answers are worth */
         bool patience_lost;
 };
 
@@ -258,7 +260,7 @@ struct Transfer {
         int fault; /* of the head */
         bool done, paused, stalled, is_exchange, keeps_body;
         const HttpSend *send;
-        uint64_t sent;
+        uint64_t sent, last_asked;
         CURLcode result;
         uint8_t *want; /* the reader's buffer: bytes go there first ... */
         size_t n_want, got;
@@ -581,6 +583,7 @@ int transfer_start(Http *h, const char *url, const HttpAsk *ask, Transfer **ret,
         if (!t)
                 return fail_errno(why, -ENOMEM, WHY_HOST, "http");
         t->http = h;
+        t->last_asked = ask->ranged ? ask->last : UINT64_MAX;
         t->easy = curl_easy_init();
         if (!t->easy || !set_headers(t, url, ask) || !set_request(t, url, ask->redirected) ||
             (ask->exchange && !set_exchange(t, url, ask->exchange)) ||
@@ -593,6 +596,21 @@ int transfer_start(Http *h, const char *url, const HttpAsk *ask, Transfer **ret,
                 return r;
         *ret = TAKE(t);
         return 0;
+}
+
+/* All that was asked for has come. Who gives a byte of it, and then the next one, has not answered. */
+static bool is_answered(const Transfer *t)
+{
+        const Reply *r = &t->reply;
+
+        if (t->is_exchange || !r->complete)
+                return false;
+        if (t->send)
+                return r->status / 100 == 2;
+        if (!has_content(r) ||
+            (r->status == 206 && r->last < t->last_asked && (!r->has_total || r->last + 1 < r->total)))
+                return false;
+        return r->has_length ? t->body == r->length : transfer_is_complete(t);
 }
 
 /* The body was read to its end: lets libcurl notice, so that the connection can be used again. */
@@ -616,6 +634,8 @@ Transfer *transfer_free(Transfer *t)
                 return NULL;
         if (t->easy) {
                 transfer_settle(t);
+                if (is_answered(t))
+                        t->http->arrived += ANSWER_WORTH;
                 (void) curl_multi_remove_handle(t->http->multi, t->easy);
                 curl_easy_cleanup(t->easy);
         }
@@ -725,6 +745,8 @@ int transfer_failure(const Transfer *t, const char *name, TransferFault *ret_fau
         long proxy = proxy_status(t);
 
         *ret_fault = t->stalled ? TRANSFER_STALLED : TRANSFER_BROKEN;
+        if (!t->is_exchange && t->http->patience_lost) /* no other attempt cures that */
+                return http_check_patience(t->http, name, why);
         if (t->stalled)
                 return fail(why, -EAGAIN, WHY_NETWORK, "stalled",
                             "%s: less than %u bytes a second for %" PRIu64 " s", name, RATE_MIN,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #undef NDEBUG
 
-/* One URL, several servers behind it that are not of one mind: a child answers on the loopback, connection by connection. */
+/* One URL, several servers behind it that are not of one mind; and servers that take their time. A child answers on the loopback, connection by connection. */
 
 #include "base/fd.h"
 #include "base/str.h"
@@ -22,7 +22,8 @@
 /* Where /file leads, and what is said there, request by request; the last one goes on. */
 typedef struct Script {
         const char *leads; /* 'a' or 'b' */
-        const char *a, *b; /* 'v' version 1, 'w' version 2, '5' 503, '4' 404 */
+        /* 'v' version 1, 'w' version 2, '5' 503, '4' 404, 't' a tiny file, 'p' a byte of it, 'c' the connection ends in it */
+        const char *a, *b;
 } Script;
 
 static const Script *script;
@@ -74,6 +75,13 @@ static void answer(int fd, const char *request, unsigned at[3])
         what = str_starts(request, "GET /a ") ? step(script->a, &at[1]) : step(script->b, &at[2]);
         if (what == 'v' || what == 'w') {
                 say(fd, what, first, last, tag);
+        } else if (strchr("tpc", what)) {
+                const char *tiny = what == 't'   ? "HTTP/1.1 200 O\r\nContent-Length: 2\r\n\r\nxy"
+                                   : what == 'p' ? "HTTP/1.1 206 P\r\nContent-Length: 1\r\n"
+                                                   "Content-Range: bytes 0-0/2\r\n\r\nx"
+                                                 : "HTTP/1.1 200 O\r\nContent-Length: 2\r\n\r\nx";
+
+                assert(fd_write_full(fd, tiny, strlen(tiny)) >= 0);
         } else {
                 _cleanup_(free_charp) char *no =
                         str_printf("HTTP/1.1 %s N\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
@@ -181,9 +189,70 @@ static void test_mirrors(void)
         }
 }
 
+/* One request, which took ms of waiting. */
+static int ask_once(Http *h, const char *url, uint64_t ms, Why *why)
+{
+        const HttpAsk ask = { .ranged = true, .last = 1 };
+        _cleanup_(transfer_freep) Transfer *t = NULL;
+        TransferFault fault;
+        uint8_t buf[8];
+        size_t got = 0;
+        int r = transfer_start(h, url, &ask, &t, why);
+
+        assert(r >= 0);
+        if (transfer_reply(t)->complete)
+                assert(transfer_read(t, buf, sizeof(buf), &got, why) >= 0);
+        r = got > 0 ? 0 : transfer_failure(t, "x", &fault, why);
+        t = transfer_free(t);
+        http_waited(h, ms);
+        return r;
+}
+
+/* Many tiny files over a long way are not slowness, but little of a file at a time is. And who has no patience left says so, to
+ * whoever sends and receives, and begins anew. */
+static void test_patience(void)
+{
+        static const struct {
+                Script script;
+                uint64_t ms; /* for each of 24 requests */
+                bool lost;
+        } cases[] = {
+                { { "a", "t", "t" }, 1000, false }, { { "a", "t", "t" }, 2500, true }, /* not for ever */
+                { { "a", "p", "t" }, 1000, true },  { { "a", "c", "t" }, 1000, true },
+                { { "a", "5", "t" }, 1000, true },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(http_freep) Http *h = NULL;
+                _cleanup_(free_charp) char *url = NULL;
+                HttpOptions options = { .stall_timeout_sec = 1 }; /* patience: ten of them */
+                uint64_t bytes = 0;
+                const OriginWatch watch = { &bytes, alive, NULL };
+                Why why = { 0 };
+                bool lost = false;
+                uint16_t port;
+                pid_t pid;
+
+                script = &cases[i].script;
+                pid = serve(&port);
+                url = str_printf("http://127.0.0.1:%u/a", port);
+                assert(http_new(&options, &watch, &h, NULL) >= 0);
+                for (unsigned k = 0; k < 24 && !lost; k++) {
+                        why = (Why){ 0 };
+                        lost = ask_once(h, url, cases[i].ms, &why) == -EIO;
+                }
+                if (lost != cases[i].lost)
+                        fprintf(stderr, "case %zu: %s\n", i, why.text);
+                assert(lost == cases[i].lost && (!lost || streq(why.code, "too-slow")));
+                assert(http_check_patience(h, "x", NULL) == 0);
+                assert(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
+        }
+}
+
 int main(void)
 {
         assert(setenv("no_proxy", "*", 1) == 0 && http_init(NULL) >= 0);
         test_mirrors();
+        test_patience();
         return 0;
 }
