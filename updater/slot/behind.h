@@ -15,16 +15,21 @@
 
 typedef struct Behind Behind;
 
-/* Blocks that were read together, and their leaf hashes. A block that the medium does not give has its bit and the hash of something
- * that no image holds. */
+/* Blocks that were read together, their leaf hashes and sums. A block that the medium does not give has its bit and the hash of
+ * something that no image holds. */
 typedef struct BehindUnit {
         uint64_t first;
         uint32_t count;
         uint32_t unreadable;
         uint8_t hashes[BEHIND_BLOCKS][VERITY_ROOT_SIZE];
+        uint64_t sums[BEHIND_BLOCKS];
 } BehindUnit;
 
 _Static_assert(BEHIND_BLOCKS <= 32, "each block has its bit");
+
+/* For who wrote a block and cannot hash it a second time: nobody's proof, but another one when something changed by itself. A
+ * tenth of a hash's time. 0: of zeroes, and perhaps of others. */
+uint64_t behind_sum(const uint8_t block[VERITY_BLOCK]);
 
 /* disk and p are borrowed. lanes: how many threads, at most BEHIND_LANES. -EAGAIN and the like: there is no thread to be had. */
 int behind_open(Disk *disk, const Partition *p, const VerityParams *params, unsigned lanes, Behind **ret,

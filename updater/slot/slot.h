@@ -111,7 +111,8 @@ int slot_writer_zero(SlotWriter *w, uint64_t size, Why *why);
 void slot_writer_set_progress(SlotWriter *w, SlotProgress progress, void *ctx);
 /* Flushes the last unit, writes tree and superblock, makes all durable, and says the root: 1 of what was read back, and the
  * stored tree was read back, too; 0 of what was written, or it is not expect_root (NULL: any): then there is no superblock, and a
- * slot in which anything was changed is nobody's. */
+ * slot in which anything was changed is nobody's. -EIO (WHY_HOST): it is not expect_root because the medium gives back something
+ * else than was written. */
 int slot_writer_finish(SlotWriter *w, const uint8_t *expect_root, uint8_t ret_root[32], Why *why);
 const SlotCount *slot_writer_count(const SlotWriter *w);
 

@@ -291,6 +291,43 @@ static void test_flips(Fixture *f)
         f->root[0] ^= 1;
 }
 
+/* The medium gives back something else than was written: that is not the image's fault, and the other way round. */
+static void test_medium(Fixture *f)
+{
+        static const struct {
+                bool lies, lied_to;
+                int r;
+        } cases[] = { { false, false, 1 }, { true, false, -EIO }, { false, true, 0 }, { true, true, -EIO } };
+        uint8_t root[32], got[32];
+        Why why = { 0 };
+
+        free(f->data);
+        f->data = make_data(5);
+        (void) write_slot(f, 65536);
+        memcpy(root, f->root, 32);
+        for (size_t i = 0; i < 2 * ELEMENTSOF(cases); i++) {
+                _cleanup_(slot_writer_freep) SlotWriter *w = NULL;
+                int r;
+
+                why = (Why){ 0 };
+                if (i < ELEMENTSOF(cases)) /* else it is what is there, and nothing is written */
+                        dirty_disk();
+                f->data[999 * 4096] ^= cases[i % 4].lied_to;
+                assert(slot_writer_open(f->disk, &f->parts, &f->params, &w, NULL) >= 0);
+                put_all(f, w, 65536);
+                if (cases[i % 4].lies)
+                        flip(f->parts.data->offset + 3 * 4096 + 7);
+                r = slot_writer_finish(w, root, got, &why);
+                f->data[999 * 4096] ^= cases[i % 4].lied_to;
+                if (r != cases[i % 4].r)
+                        fprintf(stderr, "case %zu: %i %s\n", i, r, why.text);
+                assert(r == cases[i % 4].r);
+                assert(r >= 0 || (why.kind == WHY_HOST && strstr(why.text, "USR-B: the 128 KiB at byte 0 ")));
+        }
+        (void) write_slot(f, 65536);
+        assert(verify(f, &why) == 0);
+}
+
 /* Cut anywhere between the first and the last call: nothing there may look finished. */
 static void test_torn(Fixture *f, uint32_t seed)
 {
@@ -605,6 +642,8 @@ int main(void)
                 test_wrong_size(&f);
                 test_progress(&f);
                 test_sig(&f);
+                if (f.parts.hash)
+                        test_medium(&f);
                 if (!f.parts.hash)
                         test_inline_sizes(&f);
                 test_one_block(&f);

@@ -15,6 +15,9 @@
  * twice, and when the last byte has come little is left to do. Inline trees, and a host that gives no thread, have the leaves
  * hashed on their way to the disk instead; who wants them verified asks slot_verify().
  *
+ * A root that is not the promised one is the server's fault or the medium's. Which one, a sum of each unit tells that is made on its
+ * way to the disk and again when it comes back.
+ *
  * Looking at what the disk holds costs as much as writing it. So a slot that proves to hold something else is written without
  * looking, but for a sample; and blocks of zeroes are first believed to be there: reading back finds out. */
 
@@ -46,6 +49,8 @@ struct SlotWriter {
         uint64_t settled, allowed; /* blocks on the medium; and those that may be read by now */
         uint8_t *believed;         /* a bit for each block: zeroes that were not written */
         uint8_t zero[VERITY_ROOT_SIZE];
+        uint64_t *sums;   /* of each unit, as it should come back */
+        uint64_t odd;     /* first block of the first unit that came back otherwise; UINT64_MAX none */
         bool disbelieves; /* the slot has something else where the image has zeroes */
         uint64_t strange; /* units since one had a block in place */
         SlotProgress progress;
@@ -62,6 +67,7 @@ SlotWriter *slot_writer_free(SlotWriter *w)
         free(w->unit);
         free(w->back);
         free(w->believed);
+        free(w->sums);
         tree_writer_done(&w->tree);
         free(w);
         return NULL;
@@ -131,14 +137,31 @@ static int judge_zeroes(SlotWriter *w)
         for (uint32_t i = 0; r >= 0 && i < count; i += n) {
                 for (n = 0; i + n < count && is_believed(w, w->back->first + i + n) &&
                             memcmp(w->back->hashes[i + n], w->zero, VERITY_ROOT_SIZE) != 0;
-                     n++)
+                     n++) {
                         memcpy(w->back->hashes[i + n], w->zero, VERITY_ROOT_SIZE);
+                        w->back->sums[i + n] = 0;
+                }
                 if (n > 0)
                         r = write_zeroes(w, w->back->first + i, n);
                 else
                         forget(w, w->back->first + i + n++);
         }
         return r;
+}
+
+static uint64_t join(uint64_t sum, uint64_t of_block)
+{
+        return (sum ^ of_block) * UINT64_C(0x9e3779b97f4a7c15) + 1;
+}
+
+static void compare_sums(SlotWriter *w)
+{
+        uint64_t sum = 0;
+
+        for (uint32_t i = 0; i < w->back->count; i++)
+                sum = join(sum, w->back->sums[i]);
+        if (sum != w->sums[w->back->first / BEHIND_BLOCKS] && w->odd == UINT64_MAX)
+                w->odd = w->back->first;
 }
 
 /* What was read back goes into the tree. wait: at least one unit of it. */
@@ -148,6 +171,7 @@ static int take_back(SlotWriter *w, bool wait)
 
         while ((r = behind_take(w->behind, wait, w->back, w->tree.why)) > 0) {
                 r = judge_zeroes(w);
+                compare_sums(w);
                 for (uint32_t i = 0; r >= 0 && i < w->back->count; i++)
                         r = verity_add_leaf(w->verity, w->back->hashes[i]);
                 if (r < 0)
@@ -286,6 +310,15 @@ static bool may_be_blind(const SlotWriter *w, size_t zeroes)
         return zeroes == w->unit_used || (w->strange >= STRANGE_UNITS && w->strange % SAMPLE_UNITS != 0);
 }
 
+static void sum_unit(SlotWriter *w)
+{
+        uint64_t sum = 0;
+
+        for (size_t i = 0; i < w->unit_used; i += VERITY_BLOCK)
+                sum = join(sum, behind_sum(w->unit + i));
+        w->sums[w->done / SLOT_UNIT] = sum;
+}
+
 /* Leaves for those who are not read back. */
 static int hash_unit(SlotWriter *w)
 {
@@ -307,6 +340,8 @@ static int flush_unit(SlotWriter *w)
 
         if (w->unit_used == 0)
                 return 0;
+        if (w->behind)
+                sum_unit(w);
         r = blind ? write_blindly(w, &written)
                   : patch_area(w->areas.data, w->done, w->unit, w->tree.scratch, w->unit_used,
                                tree_writer_disown, &w->tree, &written, w->tree.why);
@@ -332,8 +367,9 @@ static int look_back(SlotWriter *w, Disk *disk, const SlotParts *parts, const Ve
         if (!parts->hash)
                 return 0;
         w->believed = calloc((size_t) (verity->data_blocks / 8) + 1, 1);
+        w->sums = calloc((size_t) (verity->data_blocks / BEHIND_BLOCKS) + 1, sizeof(*w->sums));
         w->back = malloc(sizeof(*w->back));
-        r = w->believed && w->back ? verity_hash_block(w->verity, zeroes, w->zero) : -ENOMEM;
+        r = w->believed && w->sums && w->back ? verity_hash_block(w->verity, zeroes, w->zero) : -ENOMEM;
         if (r >= 0)
                 r = behind_open(disk, parts->data, verity, 1, &w->behind, why);
         return r == -EAGAIN ? 0 : r; /* no thread: then without */
@@ -353,6 +389,7 @@ int slot_writer_open(Disk *disk, const SlotParts *parts, const VerityParams *ver
                 return fail(why, r, WHY_IMAGE, "size", "an image of %" PRIu64 " blocks cannot be written",
                             verity->data_blocks);
         w->total = verity->data_blocks * VERITY_BLOCK;
+        w->odd = UINT64_MAX;
         r = slot_areas_open(disk, parts, w->total, true, &w->areas, why);
         if (r < 0)
                 return r;
@@ -429,6 +466,19 @@ static int fail_size(const SlotWriter *w, Why *why)
                     area_partition(w->areas.data)->label, w->done + w->unit_used, w->total);
 }
 
+/* 0: the medium gives back what it was given, so that was not the promised image. */
+static int judge_medium(const SlotWriter *w, Why *why)
+{
+        const char *label = area_partition(w->areas.data)->label;
+
+        if (w->odd == UINT64_MAX)
+                return 0;
+        (void) fail(why, -EIO, WHY_HOST, "read-back",
+                    "%s: the 128 KiB at byte %" PRIu64 " read back as something else than was written", label,
+                    w->odd * VERITY_BLOCK);
+        return fail_hint(why, -EIO, "the disk is at fault, or its memory, not the image");
+}
+
 int slot_writer_finish(SlotWriter *w, const uint8_t *expect_root, uint8_t ret_root[32], Why *why)
 {
         uint8_t root[VERITY_ROOT_SIZE];
@@ -448,7 +498,7 @@ int slot_writer_finish(SlotWriter *w, const uint8_t *expect_root, uint8_t ret_ro
         memcpy(ret_root, root, sizeof(root));
         r = tree_writer_flush(&w->tree);
         if (r < 0 || (expect_root && memcmp(root, expect_root, sizeof(root)) != 0))
-                return r < 0 ? r : 0;
+                return r < 0 ? r : judge_medium(w, why);
         r = tree_writer_finish(&w->tree, why);
         w->count.tree_written = w->tree.written;
         if (r < 0 || !w->behind)
