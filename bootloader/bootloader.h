@@ -163,7 +163,8 @@ typedef struct BootOps {
         int (*check)(Boot *b, int target_slot, const char *entry /* NULL: staged names */,
                      const BootPlan *plan, const char *roothash, Why *why);
 
-        /* A UKI (name ignored) or a file of its live addon folder, for reading. entry NULL: the staged names. Returns an fd. */
+        /* A UKI (name ignored) or a file of its live addon folder, for reading; entry NULL: the staged names. Or a file of the
+         * loader that starts (entry ignored). Returns an fd. */
         int (*open_file)(Boot *b, const char *entry, BootKind kind, const char *name, Why *why);
 
         /* The guarantees of the way back that are the boot loader's, added to *ret. files: digests recorded at commit; may be

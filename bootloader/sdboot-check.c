@@ -263,6 +263,9 @@ int sd_open_file(Boot *boot, const char *entry, BootKind kind, const char *name,
         if (kind == BOOT_UKI) {
                 fd = esp_open_file(entries, uki);
                 name = uki;
+        } else if (kind == BOOT_LOADER || kind == BOOT_SHIM) {
+                addons = esp_dir(sd(boot)->esp.fd, FALLBACK_DIR);
+                fd = addons < 0 ? addons : esp_open_file(addons, name);
         } else {
                 if (entry)
                         entry_addons_dir(entry, folder);

@@ -60,6 +60,16 @@ int stage_check_chain(Stage *s, Why *why);
 int stage_plan_boot(Stage *s, Why *why);
 const StageFile *stage_uki(const Stage *s);
 
+/* update-esp-parts.c: files of the image's ESP that this host has */
+int stage_find_esp(const Stage *s, const char *path,
+                   size_t *ret); /* 1 and its place in esp, 0 there is none */
+/* 1 s->esp is open, and most of it need not be fetched; 0 it has to come as a whole */
+int stage_open_esp_parts(Stage *s, Why *why);
+/* After a failure in parts: 0 where reading all of it will help, or will say what is wrong; else the failure. */
+int stage_esp_as_whole(Stage *s, int r, const Why *because, Why *why);
+/* What stage_read_esp() would download, without doing it. */
+int stage_esp_cost(Stage *s, uint64_t *ret, Why *why);
+
 /* update-ostree.c: blocks made out of an OSTree repository, for the plan. Negative only where the update must stop. */
 int stage_rebuild(Stage *s, Why *why);
 StageRebuilt *stage_rebuilt_free(StageRebuilt *b);

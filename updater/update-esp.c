@@ -147,16 +147,6 @@ static int take_unlisted_files(Stage *s, Why *why)
         return 0;
 }
 
-static int find_esp_file(const Stage *s, const char *path, size_t *ret)
-{
-        for (size_t i = 0; i < s->esp.n_files; i++)
-                if (str_fold_cmp(s->esp.files[i].path, path) == 0) {
-                        *ret = i;
-                        return 1;
-                }
-        return 0;
-}
-
 static int take_listed_files(Stage *s, Why *why)
 {
         const Release *rel = &s->u->release;
@@ -175,7 +165,7 @@ static int take_listed_files(Stage *s, Why *why)
                 size_t at;
                 int r;
 
-                if (!find_esp_file(s, rel->boot[k].path, &at))
+                if (!stage_find_esp(s, rel->boot[k].path, &at))
                         return fail(why, -EBADMSG, WHY_TRUST, "missing-file",
                                     "%s: in the release file but not in the image's ESP", rel->boot[k].path);
                 r = take_file(s, at, rel->boot[k].kind, rel->boot[k].sha256, why);
@@ -193,6 +183,23 @@ const StageFile *stage_uki(const Stage *s)
         return NULL;
 }
 
+static int take_files(Stage *s, Why *why)
+{
+        return s->u->has_release ? take_listed_files(s, why) : take_unlisted_files(s, why);
+}
+
+/* 1 taken, 0 it has to come as a whole */
+static int take_parts(Stage *s, Why *why)
+{
+        Why because = { 0 };
+        int r = stage_open_esp_parts(s, why);
+
+        if (r <= 0)
+                return r;
+        r = take_files(s, &because);
+        return r < 0 ? stage_esp_as_whole(s, r, &because, why) : 1;
+}
+
 int stage_read_esp(Stage *s, Why *why)
 {
         unsigned ukis = 0;
@@ -200,14 +207,13 @@ int stage_read_esp(Stage *s, Why *why)
 
         if (!s->cosi.esp)
                 return fail(why, -EINVAL, s->kind, "no-esp", "COSI: it has no ESP image");
-        r = fetch_esp_open(s->u->fetch, &s->cosi.esp->image, s->u->host.config.max_window_log, s->kind,
-                           &s->esp, why);
-        if (r < 0)
-                return r;
         s->files = calloc(RELEASE_BOOT_MAX, sizeof(*s->files));
         if (!s->files)
                 return -ENOMEM;
-        r = s->u->has_release ? take_listed_files(s, why) : take_unlisted_files(s, why);
+        r = take_parts(s, why);
+        if (r == 0 && (r = fetch_esp_open(s->u->fetch, &s->cosi.esp->image, s->u->host.config.max_window_log,
+                                          s->kind, &s->esp, why)) >= 0)
+                r = take_files(s, why);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < s->n_files; i++)

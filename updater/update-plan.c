@@ -38,7 +38,11 @@ int stage_plan_json(Stage *s, Json **ret, Why *why)
         Json *bytes = json_new_object();
         Extents e = { .list = json_new_array() };
         const CosiFilesystem *usr = s->cosi.usr;
-        int r = plan ? stage_delta_extents(s, add_extent, &e, why) : 0;
+        uint64_t boot = 0;
+        int r = stage_esp_cost(s, &boot, why);
+
+        if (r >= 0 && plan)
+                r = stage_delta_extents(s, add_extent, &e, why);
 
         json_set_str(out, "schema", "gybe.plan/1");
         json_set_str(out, "version", s->u->release.version);
@@ -51,7 +55,7 @@ int stage_plan_json(Stage *s, Json **ret, Why *why)
                 e.sum = usr->image.compressed_size +
                         (usr->has_verity && !usr->inline_verity ? usr->verity.compressed_size : 0);
         json_set_u64(bytes, "download", e.sum);
-        json_set_u64(bytes, "boot", s->cosi.esp->image.compressed_size);
+        json_set_u64(bytes, "boot", boot);
         json_set_u64(bytes, "planning", fetch_bytes(s->u->fetch));
         json_set(out, "bytes", bytes);
         json_set(out, "ranges", e.list);

@@ -26,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import demo
 from cases import Cases
-from sandbox import BUILD, MIB, Host, build, gybe, history, image, keygen, program, run, sign, status
+from sandbox import BUILD, MAIN_CMDLINE, MIB, Host, build, gybe, history, image, keygen, pe, program, run, sign, status
 
 ROUNDS = int(os.environ.get("GYBE_ROUNDS", "3"))
 SIZE = 32 * MIB     # parts have to save 4 MiB, or the whole image is fetched and held to its digest
@@ -228,7 +228,7 @@ class Test(Cases):
         self.n += 1
         where = self.work / f"host{self.n}"
         subprocess.run(["cp", "-a", "--sparse=always", str(self.base.dir), str(where)], check=True)
-        h = Host(where, usr_size=SIZE)
+        h = Host(where, usr_size=SIZE, esp_size=self.base.sizes["EFI-SYSTEM"])
         h.parts, h.boots = self.base.parts, self.base.boots
         return h
 
@@ -854,6 +854,128 @@ def plan(t):
     t.drop(h)
 
 
+# --- the ESP in parts ---
+
+def with_kernel(t, name, version, seed):
+    """A release like t's with a kernel of 12 MiB in its UKI, whose .osrel says another version each time."""
+    d = t.work / name
+    img = image(d, version, size=SIZE)
+    linux = d / "linux"
+    linux.write_bytes(hashlib.shake_128(seed.encode()).digest(12 * MIB))
+    pe(img.uki, osrel=str(img.os_release), uname="6.6.121", cmdline=MAIN_CMDLINE, linux=str(linux))
+    return img
+
+
+class Kernels:
+    """A host with 1.0, and releases 2.0 with the same kernel and with another one."""
+
+    def __init__(self, t):
+        self.old = with_kernel(t, "k1", "1.0", "one")
+        self.same, self.other = t.of(with_kernel(t, "k2", "2.0", "one")), t.of(with_kernel(t, "k3", "2.0", "two"))
+        base = Host(t.work / "kbase", usr_size=SIZE, esp_size=64 * MIB)
+        base.install(self.old, trust_root=t.keys / "root.json")
+        for x in (self.same, self.other):
+            x.base = base
+
+    @classmethod
+    def of(cls, t):
+        if not hasattr(t, "kernels"):
+            t.kernels = cls(t)
+        return t.kernels
+
+
+def esp_bytes(t, server, cosi=None):
+    at, size = member(cosi or t.cosi, "images/esp.zst")
+    return sum(max(0, min(first + n, at + size) - max(first, at)) for first, n in server.ranges), size
+
+
+def check_boot(t, host):
+    staged = host.root / "boot/EFI/Linux/vmlinuz-0.efi.staged"
+    assert staged.read_bytes() == t.new.uki.read_bytes(), "another UKI than the image's"
+    addon = [p for p in t.new.templates if p.name == "slot-b.addon.efi"][0]
+    assert (staged.parent / "vmlinuz-0.efi.staged.extra.d/slot-b.addon.efi").read_bytes() == addon.read_bytes()
+
+
+def esp_parts(t):
+    """a UKI that differs from the running one in its version costs kilobytes; gybe plan says so, and nothing of it is trusted"""
+    t = Kernels.of(t).same
+    h = t.host()
+    with Server(t.repo) as server:
+        p = json.loads(gybe(h, "plan", "--json", server.url("new.release.json")).stdout)
+    server, _, _, _ = t.stage(h, t.repo)
+    got, size = esp_bytes(t, server)
+    check_boot(t, h)
+    assert t.new.uki.read_bytes() != (h.root / "boot/EFI/Linux" / h.default_entry()).read_bytes(), "a test of nothing"
+    assert got < 700_000 < size // 10, f"{got} of {size} bytes"
+    assert abs(p["bytes"]["boot"] - got) < got // 8, (p["bytes"], got)
+    t.drop(h)
+    return f"{got} of {size} bytes"
+
+
+def esp_whole(t):
+    """another kernel, no ranges, no seek table: all of the ESP image, held to its digest"""
+    k = Kernels.of(t)
+    for x, how in ((k.other, {}), (k.same, {"ranges": False})):
+        h = x.host()
+        server, _, _, _ = x.stage(h, x.repo, **how)
+        got, size = esp_bytes(x, server)
+        assert got >= size, f"{got} of {size} bytes"
+        check_boot(x, h)
+        x.drop(h)
+
+
+def esp_lies(t):
+    """a boot file's bytes, the seek table's checksums and the running UKI are wrong: refused by what is signed, or made good"""
+    t = Kernels.of(t).same
+    at, size = member(t.cosi, "images/esp.zst")
+    data = t.cosi.read_bytes()[at:at + size]
+    n_frames, entry = struct.unpack_from("<IB", data, size - 9)[0], 12
+    table = size - 9 - n_frames * entry
+    sums = [struct.unpack_from("<III", data, table + i * entry) for i in range(n_frames)]
+    assert sum(s[1] for s in sums) == sums[0][1] * (n_frames - 1) + sums[-1][1], "frames of one size"
+    small = next(i for i in range(n_frames - 1, -1, -1) if sums[i][0] > 100)    # the last files of the image
+    for what, flips in (("a frame", {at + sum(s[0] for s in sums[:small]) + 60: 0x40}),
+                        ("its length", {at + table + small * entry + 1: 0x10}),
+                        ("every checksum", {at + table + i * entry + 8: 0x01 for i in range(n_frames)})):
+        h = t.host()
+        t.stage(h, t.repo, exits=(1, 4), flips=flips)
+        t.drop(h)
+    h = t.host()
+    live = h.root / "boot/EFI/Linux" / h.default_entry()
+    b = bytearray(live.read_bytes())
+    b[6 * MIB] ^= 1
+    live.write_bytes(b)
+    server, _, _, _ = t.stage(h, t.repo)
+    check_boot(t, h)
+    got, _ = esp_bytes(t, server)
+    assert got < 800_000, got
+    t.drop(h)
+
+
+def esp_checksum_collides(t):
+    """frames of another kernel with the checksums of the running one's: the signed digest says so"""
+    k = Kernels.of(t)
+    t = k.other
+    lie = t.lie()
+    at, size = member(lie / "new.cosi", "images/esp.zst")
+    data = bytearray((lie / "new.cosi").read_bytes())
+    n_frames = struct.unpack_from("<I", data, at + size - 9)[0]
+    table = at + size - 9 - n_frames * 12
+    old = build(k.old, t.work / "old-esp.cosi")
+    o_at, o_size = member(old, "images/esp.zst")
+    o_data = old.read_bytes()
+    o_table = o_at + o_size - 9 - n_frames * 12
+    for i in range(n_frames):
+        a, b = table + i * 12 + 8, o_table + i * 12 + 8
+        data[a:a + 4] = o_data[b:b + 4]
+    (lie / "new.cosi").write_bytes(data)
+    h = t.host()
+    server, _, _, _ = t.stage(h, lie, exits=(4,))
+    got, size = esp_bytes(t, server)
+    assert got >= size, f"{got} of {size} bytes: it was believed"
+    t.drop(h)
+
+
 def usr_bytes(t, server):
     at, size = member(t.cosi, "images/usr-a.zst")
     return sum(max(0, min(first + n, at + size) - max(first, at)) for first, n in server.ranges)
@@ -898,7 +1020,7 @@ def killed(t):
 
 
 CASES = (parts, nginx, accepted, plan, no_index, no_ranges, cut, change, index_lies, frames_lie, swapped_frames, seek_table_lies,
-         bad_disk, same_salt, bad_sectors, odd, killed)
+         bad_disk, same_salt, bad_sectors, esp_parts, esp_whole, esp_lies, esp_checksum_collides, odd, killed)
 
 
 def main():

@@ -418,8 +418,8 @@ int client_scratch(const Env *env, Why *why)
         return fd < 0 ? fail_errno(why, fd, WHY_HOST, "%s: scratch file", STATE_DIR) : fd;
 }
 
-int fetch_esp_open(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind, FetchEsp *ret,
-                   Why *why)
+static int esp_open(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind, bool parts,
+                    FetchEsp *ret, Why *why)
 {
         _cleanup_(wire_pack_done) WirePack p = WIRE_PACK_NULL;
         _cleanup_(fetch_esp_done) FetchEsp esp = { 0 };
@@ -432,6 +432,7 @@ int fetch_esp_open(Fetch *f, const CosiImage *image, unsigned window_log_max, Wh
         if (fd < 0)
                 return fd;
         put_member(&p, image, window_log_max, kind);
+        wire_put_u32(&p, parts);
         r = ask_blob(f, WIRE_ESP_OPEN, &p, &fd, 1, VALUE_ESP_MAX, &blob, &done, why);
         if (r < 0)
                 return r;
@@ -441,6 +442,45 @@ int fetch_esp_open(Fetch *f, const CosiImage *image, unsigned window_log_max, Wh
         *ret = esp;
         esp = (FetchEsp){ 0 };
         return 0;
+}
+
+int fetch_esp_open(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind, FetchEsp *ret,
+                   Why *why)
+{
+        return esp_open(f, image, window_log_max, kind, false, ret, why);
+}
+
+int fetch_esp_open_parts(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind,
+                         FetchEsp *ret, Why *why)
+{
+        return esp_open(f, image, window_log_max, kind, true, ret, why);
+}
+
+int fetch_esp_like(Fetch *f, const FetchEsp *esp _unused_, size_t i, int fd, Why *why)
+{
+        _cleanup_(wire_pack_done) WirePack p = WIRE_PACK_NULL;
+        Answer none = { 0 };
+        WireUnpack done;
+        int r;
+
+        wire_put_u32(&p, (uint32_t) i);
+        r = client_ask(f, WIRE_ESP_LIKE, &p, &fd, 1, &none, &done, why);
+        return r < 0 ? r : client_expect_end(f, &done, why);
+}
+
+int fetch_esp_cost(Fetch *f, const FetchEsp *esp _unused_, size_t i, uint64_t *ret, Why *why)
+{
+        _cleanup_(wire_pack_done) WirePack p = WIRE_PACK_NULL;
+        Answer none = { 0 };
+        WireUnpack done;
+        int r;
+
+        wire_put_u32(&p, (uint32_t) i);
+        r = client_ask(f, WIRE_ESP_COST, &p, NULL, 0, &none, &done, why);
+        if (r < 0)
+                return r;
+        *ret = wire_get_u64(&done);
+        return client_expect_end(f, &done, why);
 }
 
 int fetch_esp_read(Fetch *f, const FetchEsp *esp, size_t i, const FetchSink *sink, Why *why)

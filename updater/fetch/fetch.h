@@ -194,7 +194,7 @@ int fetch_rebuild(Fetch *f, const char *url, const char *to, const char *from, u
                   const FetchObjects *here, FetchRebuilt *ret, Why *why);
 void fetch_rebuilt_done(FetchRebuilt *r);
 
-/* The ESP image: decompressed by the child into the scratch file, then read as FAT. */
+/* The ESP image: decompressed by the child into a scratch file, read as FAT. */
 typedef struct FetchEspFile {
         char *path; /* as on the FAT */
         uint32_t size;
@@ -207,7 +207,15 @@ typedef struct FetchEsp {
 
 int fetch_esp_open(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind, FetchEsp *ret,
                    Why *why);
+/* The same, but no more is fetched than what is read. The image is not held to its digest then: for who knows the digests of the
+ * files. -EOPNOTSUPP: this image or this server does not allow for that. */
+int fetch_esp_open_parts(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind,
+                         FetchEsp *ret, Why *why);
 void fetch_esp_done(FetchEsp *esp);
+/* Of an image in parts: this host has a file (fd is borrowed) that may resemble file i; what they share need not be fetched. */
+int fetch_esp_like(Fetch *f, const FetchEsp *esp, size_t i, int fd, Why *why);
+/* Of an image in parts: what reading file i would fetch. */
+int fetch_esp_cost(Fetch *f, const FetchEsp *esp, size_t i, uint64_t *ret, Why *why);
 /* One file of it, whole, by its index. */
 int fetch_esp_read(Fetch *f, const FetchEsp *esp, size_t i, const FetchSink *sink, Why *why);
 /* One file of it, taken apart as a PE by the child. */

@@ -74,6 +74,7 @@ static int ask(Fetch *f, unsigned what, Why *why)
         Count count = { .max = what % 8 == 4 ? file.size : image.uncompressed_size };
         const FetchSink sink = { count_data, count_zero, &count };
         char sha384[97];
+        uint64_t cost;
         int r;
 
         if (what & ASK_HTTP)
@@ -97,7 +98,7 @@ static int ask(Fetch *f, unsigned what, Why *why)
         case 5:
                 return fetch_member_signature(f, &image, 27, WHY_TRUST, "00", &b, why);
         case 6:
-                return fetch_esp_pe(f, &esp, 0, &pe, why);
+                return what & 8 ? fetch_esp_cost(f, &esp, 0, &cost, why) : fetch_esp_pe(f, &esp, 0, &pe, why);
         default:
                 return fetch_cosi_finish(f, why);
         }

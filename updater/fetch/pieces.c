@@ -249,7 +249,7 @@ static int open_table(Pieces *p, const CosiImage *image, Why *why)
         if (r < 0)
                 return r;
         if (r == 0 || size != image->compressed_size)
-                return bad(p, why, "member-size", "its /usr image is not the one that metadata.json says");
+                return bad(p, why, "member-size", "an image in it is not the one that metadata.json says");
         p->image_at = at;
         r = index_has_frames(p, image) ? table_from_index(p, image, why) : table_from_image(p, image, why);
         if (r >= 0)
@@ -288,7 +288,7 @@ static int check_ranges(const Pieces *p, const BlockRange *ranges, size_t n, Why
 {
         for (size_t i = 0; i < n; i++)
                 if (((uint64_t) ranges[i].first + ranges[i].count) * BLOCK > p->table.raw)
-                        return bad(p, why, "blocks", "its /usr image has fewer blocks");
+                        return bad(p, why, "blocks", "an image in it has fewer blocks");
         return 0;
 }
 
@@ -459,6 +459,21 @@ int pieces_blocks(Pieces *p, const CosiImage *image, const BlockRange *ranges, s
         for (size_t i = 0; r == 0 && i < n; i++)
                 r = send_range(p, &at, &ranges[i], &runs, &run, sink, why);
         return r != 0 ? r : flush_out(p, sink, why);
+}
+
+int pieces_frame(Pieces *p, const CosiImage *image, uint64_t byte, PieceFrame *ret, Why *why)
+{
+        Place at = { 0 };
+        int r = open_table(p, image, why);
+
+        if (r < 0)
+                return r;
+        if (byte >= p->table.raw)
+                return bad(p, why, "blocks", "an image in it has fewer blocks");
+        seek_byte(p, &at, byte);
+        *ret = (PieceFrame){ at.raw, p->table.entries[at.frame].raw, p->table.checksums,
+                             p->table.entries[at.frame].checksum };
+        return 0;
 }
 
 int pieces_extents(Pieces *p, const CosiImage *image, const BlockRange *ranges, size_t n, Bytes *ret,

@@ -18,6 +18,15 @@ int pieces_index(Pieces *p, IndexHead *ret, uint64_t *ret_size, Bytes *ret_group
 int pieces_leaves(Pieces *p, const BlockRange *ranges, size_t n, const FetchSink *sink, Why *why);
 int pieces_blocks(Pieces *p, const CosiImage *image, const BlockRange *ranges, size_t n,
                   const FetchSink *sink, Why *why);
-/* The same, but only what would be read. */
+typedef struct PieceFrame {
+        uint64_t at;   /* in the image: where it begins */
+        uint32_t size; /* of what is in it */
+        bool has_checksum;
+        uint32_t checksum; /* low half of XXH64 over it */
+} PieceFrame;
+
+/* The frame that holds this byte of the image. */
+int pieces_frame(Pieces *p, const CosiImage *image, uint64_t byte, PieceFrame *ret, Why *why);
+/* Only what pieces_blocks() would read. */
 int pieces_extents(Pieces *p, const CosiImage *image, const BlockRange *ranges, size_t n, Bytes *ret,
                    Why *why);

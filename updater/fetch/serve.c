@@ -591,13 +591,20 @@ static int on_esp_open(Server *s, Request *q, Why *why)
         _cleanup_(close_fdp) int fd = wire_record_take_fd(q->record, 0);
         const OriginWatch w = watch(s);
         Member m = { 0 };
+        EspFrom from = { 0 };
+        uint32_t parts;
         int r;
 
         r = get_member(s, q, &m, why);
+        parts = wire_get_u32(&q->in);
         if (r < 0 || fd < 0 || !wire_get_end(&q->in))
                 return malformed(why);
         s->esp = esp_image_free(s->esp);
-        r = esp_image_open(s->container, &m.image, m.window_log_max, m.kind, take_fd(&fd), &w, &s->esp, why);
+        from = (EspFrom){ s->container, &m.image, m.window_log_max, m.kind, &w };
+        r = parts ? open_pieces(s, why) : 0;
+        if (r >= 0)
+                r = parts ? esp_image_open_parts(&from, s->pieces, take_fd(&fd), &s->esp, why)
+                          : esp_image_open(&from, take_fd(&fd), &s->esp, why);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < esp_image_n_files(s->esp); i++)
@@ -605,7 +612,7 @@ static int on_esp_open(Server *s, Request *q, Why *why)
         return send_pack(s, &p, why);
 }
 
-static int get_esp_index(Server *s, Request *q, size_t *ret, Why *why)
+static int get_esp_index(const Server *s, Request *q, size_t *ret, Why *why)
 {
         size_t i = wire_get_u32(&q->in);
 
@@ -613,6 +620,28 @@ static int get_esp_index(Server *s, Request *q, size_t *ret, Why *why)
                 return malformed(why);
         *ret = i;
         return 0;
+}
+
+static int on_esp_like(Server *s, Request *q, Why *why)
+{
+        _cleanup_(close_fdp) int fd = wire_record_take_fd(q->record, 0);
+        size_t i = 0;
+        int r = get_esp_index(s, q, &i, why);
+
+        return r < 0 || fd < 0 ? malformed(why) : esp_image_like(s->esp, i, fd, why);
+}
+
+static int on_esp_cost(Server *s, Request *q, Why *why)
+{
+        uint64_t cost = 0;
+        size_t i = 0;
+        int r = get_esp_index(s, q, &i, why);
+
+        if (r >= 0)
+                r = esp_image_cost(s->esp, i, &cost, why);
+        if (r >= 0)
+                wire_put_u64(q->done, cost);
+        return r;
 }
 
 static int on_esp_read(Server *s, Request *q, Why *why)
@@ -726,6 +755,8 @@ static int (*const handlers[_WIRE_TYPE_MAX])(Server *, Request *, Why *) = {
         [WIRE_REBUILD] = on_rebuild,
         [WIRE_REBUILD_LIST] = on_rebuild_list,
         [WIRE_REBUILD_NEXT] = on_rebuild_next,
+        [WIRE_ESP_LIKE] = on_esp_like,
+        [WIRE_ESP_COST] = on_esp_cost,
 };
 
 static int end_with_failure(Server *s, int r, Why *why)

@@ -385,6 +385,9 @@ static void test_esp(Fetch *f)
         CosiImage image = image_from("esp");
         Why why = { 0 };
 
+        /* one frame cannot be read in parts */
+        assert(fetch_esp_open_parts(f, &image, WINDOW, KIND, &esp, &why) == -EOPNOTSUPP);
+        why = (Why){ 0 };
         assert(fetch_esp_open(f, &image, WINDOW, KIND, &esp, &why) == 0);
         assert(esp.n_files == 1 && streq(esp.files[0].path, "EFI/a.efi") && esp.files[0].size == usr.size);
         assert(fetch_esp_read(f, &esp, 0, &sink, &why) == 0);

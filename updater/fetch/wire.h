@@ -14,7 +14,7 @@
 
 #include "base/why.h"
 
-#define WIRE_VERSION 5u /* raised with every change of a record: both ends are built together */
+#define WIRE_VERSION 6u /* raised with every change of a record: both ends are built together */
 #define WIRE_RECORD_MAX                                                                                      \
         (128u * 1024u)        /* one unit of streaming; design.md section 5: bigger ones are no faster */
 #define WIRE_ALIGN      4096u /* of a record's data: fit for direct I/O */
@@ -51,6 +51,9 @@ typedef enum WireType {
         WIRE_REBUILD,
         WIRE_REBUILD_LIST,
         WIRE_REBUILD_NEXT,
+        /* an ESP image in parts */
+        WIRE_ESP_LIKE,
+        WIRE_ESP_COST,
         _WIRE_TYPE_MAX,
         _WIRE_TYPE_INVALID = -22,
 } WireType;

@@ -337,6 +337,22 @@ int fat_pread(Fat *fat, const FatFile *file, uint64_t offset, void *buf, size_t 
         return 0;
 }
 
+int fat_map(Fat *fat, const FatFile *file, FatRun each, void *ctx, Why *why)
+{
+        for (uint64_t offset = 0; offset < file->size;) {
+                uint64_t at = 0;
+                size_t n = 0;
+                int r = contiguous(fat, file, offset, (size_t) (file->size - offset), &at, &n, why);
+
+                if (r >= 0)
+                        r = each(ctx, at, n);
+                if (r != 0)
+                        return r;
+                offset += n;
+        }
+        return 0;
+}
+
 static void free_bufferp(uint8_t **p)
 {
         free(*p);

@@ -34,6 +34,9 @@ const FatFile *fat_find(const Fat *fat, const char *path);
 /* Streams a file's bytes in order. */
 typedef int (*FatSink)(void *ctx, const void *data, size_t size);
 int fat_read_file(Fat *fat, const FatFile *file, FatSink sink, void *ctx, Why *why);
+/* Where they are: runs of the image, in order. each returns 0 or what ends the walk. */
+typedef int (*FatRun)(void *ctx, uint64_t offset, uint64_t size);
+int fat_map(Fat *fat, const FatFile *file, FatRun each, void *ctx, Why *why);
 /* Random access into one file; reading beyond its size is -EINVAL. */
 int fat_pread(Fat *fat, const FatFile *file, uint64_t offset, void *buf, size_t size, Why *why);
 /* Volume facts for inspect: label and serial "C3D4-250D". */

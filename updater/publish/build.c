@@ -23,6 +23,8 @@
  * of 32 KiB, empty ones are most of what every update downloads), a small window keeps readers small. */
 #define PLAIN_FRAME      (4u * MIB)
 #define PLAIN_WINDOW_LOG 20u
+/* Of an ESP a host may need no more than its tables, folders and a few small files between large ones. */
+#define ESP_FRAME (64u * KIB)
 
 void build_init(Build *b, const Env *env, const BuildOptions *options, Meter *meter)
 {
@@ -157,23 +159,20 @@ static void region_path(const BuildRegion *region, char out[COSI_PATH_MAX])
                 *p = (char) tolower((unsigned char) *p);
 }
 
-static bool is_read_in_parts(LayoutPart role)
-{
-        return role == PART_USR_A || role == PART_HASH_A;
-}
-
 static int compress_regions(Build *b, Pack *pack, int gpt_fd, Why *why)
 {
         SeekableOptions fine = { .level = b->o->level ?: SEEKABLE_LEVEL_DEFAULT,
                                  .frame_size = b->o->frame_size ?: SEEKABLE_FRAME_DEFAULT,
                                  .checksum = b->o->checksum,
                                  .workers = b->o->workers };
-        SeekableOptions plain = fine;
+        SeekableOptions plain = fine, esp = fine;
         ByteRange gpt = { .fd = gpt_fd, .size = b->gpt.size, .what = "GPT" };
         int r;
 
         plain.frame_size = PLAIN_FRAME;
         plain.window_log_max = PLAIN_WINDOW_LOG;
+        esp.frame_size = ESP_FRAME;
+        esp.checksum = true; /* by which a host knows what it has */
         r = pack_add(pack, "images/gpt.zst", 0, &gpt, &fine);
         for (size_t i = 0; r >= 0 && i < b->n_regions; i++) {
                 BuildRegion *region = &b->regions[i];
@@ -181,7 +180,9 @@ static int compress_regions(Build *b, Pack *pack, int gpt_fd, Why *why)
 
                 region_path(region, path);
                 r = pack_add(pack, path, region->part.number, &region->range,
-                             is_read_in_parts(region->role) ? &fine : &plain);
+                             region->role == PART_USR_A || region->role == PART_HASH_A ? &fine
+                             : region->role == PART_ESP                                ? &esp
+                                                                                       : &plain);
         }
         return r < 0 ? fail_errno(why, r, WHY_HOST, "regions") : pack_compress(pack, b->meter, why);
 }
