@@ -16,7 +16,7 @@ import agentbus
 import mockbus
 from agentbus import Agent, Bus
 from contract import COMMIT, REQUEST, STATUS, kubeconfig, new_id, request
-from sandbox import BUILD, MIB, SOURCE, Host, history
+from sandbox import BUILD, MIB, SOURCE, Host, gybe, history
 
 PATIENCE = float(os.environ.get("GYBE_PATIENCE", "240"))     # seconds; a machine that runs five other tests is slow
 NODE, LOGIN = "node-1", "org.freedesktop.login1"
@@ -121,8 +121,7 @@ class Machine:
         if self.logind:
             self.logind.log.write_text("")
         self.host.boot(**how)
-        done = subprocess.run([str(BUILD / "gybe-job"), "--root", str(self.host.root), "--disk", str(self.host.disk), "commit"],
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, env=os.environ)
+        done = gybe(self.host, "commit", of="gybe-job", check=False, stdin=subprocess.DEVNULL)
         self.start_gybed()
         if node:
             self.start_node()

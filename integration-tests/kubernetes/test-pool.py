@@ -25,7 +25,7 @@ from contract import COMMIT, REQUEST, STATUS, Authority, kubeconfig, request
 from machine import PATIENCE, Machine, wait
 from nebraska import Nebraska
 from realapi import RealApi
-from sandbox import MIB, SOURCE, Host, build, image, keygen, sign, status
+from sandbox import BUILD, MIB, SOURCE, Host, build, image, keygen, sign, status
 
 spec = importlib.util.spec_from_file_location("omaha", HERE.parent / "walk" / "test-omaha.py")
 omaha = importlib.util.module_from_spec(spec)
@@ -305,7 +305,7 @@ def main():
         if not shutil.which(tool):
             print(f"skipped: no {tool} here")
             return 77
-    os.environ.setdefault("GYBE_LIBEXEC", str(omaha.BUILD))
+    os.environ.setdefault("GYBE_LIBEXEC", str(BUILD))
     built = subprocess.run([HERE / "build-cluster"], stdout=subprocess.PIPE, text=True)
     if built.returncode:
         return 77 if built.returncode == 77 else 1

@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-from sandbox import BUILD, program
+from sandbox import command, environ, run
 
 PATIENCE = float(os.environ.get("GYBE_PATIENCE", "60"))     # seconds; a machine that runs five other tests is slow
 
@@ -31,10 +31,8 @@ class Agent:
 
     def start(self, *more):
         assert self.process is None
-        self.process = subprocess.Popen(
-            [str(program("gybed")), "--root", str(self.host.root), "--disk", str(self.host.disk), *(more or ["--no-bus"])],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.log_path, "a"),
-            env={**os.environ, "GYBE_LIBEXEC": str(BUILD), "GYBE_DEBUG": "1"})
+        self.process = subprocess.Popen(command(self.host, *(more or ["--no-bus"]), of="gybed"), stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=open(self.log_path, "a"), env=environ(GYBE_DEBUG="1"))
 
     def send(self, number):
         self.process.send_signal(number)
@@ -124,9 +122,7 @@ class Agent:
 
     def job(self, *args):
         """gybe-job as a unit would run it."""
-        return subprocess.run([str(program("gybe-job")), "--root", str(self.host.root), "--disk", str(self.host.disk), *map(str, args)],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              env={**os.environ, "GYBE_LIBEXEC": str(BUILD)})
+        return run(*command(self.host, *args, of="gybe-job"), check=False, stdin=subprocess.DEVNULL, env=environ())
 
     def end_jobs(self):
         for pid in self.jobs():

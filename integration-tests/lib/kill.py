@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 
-from sandbox import BUILD, Host, program
+from sandbox import Host, command, environ
 
 WRITES = ["write", "pwrite64", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "fsync", "fdatasync",
           "ftruncate", "syncfs", "sync_file_range", "symlinkat", "linkat", "copy_file_range", "fallocate", "openat", "openat2",
@@ -33,15 +33,24 @@ def points(log):
     return out
 
 
+def traced():
+    """For a program under strace: LeakSanitizer is a tracer itself and cannot work under another one; all else of a sanitizer
+    build does."""
+    return environ(ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0")
+
+
 def strace(host, out, inject, *args):
     argv = ["strace", "-qq", "-o", out, "-e", "trace=" + ",".join(f"?{w}" for w in WRITES)]
     if inject:
         argv += ["-e", f"inject={inject[0]}:signal=SIGKILL:when={inject[1]}"]
-    argv += [program("gybe"), "--root", host.root, "--disk", host.disk, "--no-progress", *args]
-    # LeakSanitizer is a tracer itself and cannot work under another one; everything else of a sanitizer build does.
-    sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
-    return subprocess.run([str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env={**os.environ, "GYBE_LIBEXEC": str(BUILD), "ASAN_OPTIONS": sanitizer})
+    argv += command(host, "--no-progress", *args)
+    return subprocess.run([str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=traced())
+
+
+def kill_at(calls, n, argv, *options):
+    """Runs argv, which dies when it enters the n-th of these system calls; options are strace's, -f for its children, too."""
+    subprocess.run(["strace", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:signal=SIGKILL:when={n}",
+                    *options, *argv], env=traced(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def clone(host, where):

@@ -9,7 +9,6 @@ import http.server
 import re
 import ssl
 import threading
-import uuid
 import xml.etree.ElementTree as ET
 from xml.sax.saxutils import quoteattr
 

@@ -354,14 +354,41 @@ def pe_text(path, section):
 
 # --- gybe and gybe-release ---
 
-def gybe(host, *args, check=True, disk=None, **more):
-    """Runs gybe on the host. Returns the CompletedProcess; check: exit 0 expected."""
-    env = {**os.environ, "GYBE_LIBEXEC": str(BUILD), **more.pop("env", {})}
-    r = subprocess.run([str(program("gybe")), "--root", str(host.root), "--disk", str(disk or host.disk), *map(str, args)],
-                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **more)
+def environ(**more):
+    """What our programs run with: their helpers are this build's."""
+    return {**os.environ, "GYBE_LIBEXEC": str(BUILD), **more}
+
+
+def command(host, *args, of="gybe", disk=None):
+    return [str(program(of)), "--root", str(host.root), "--disk", str(disk or host.disk), *map(str, args)]
+
+
+def gybe(host, *args, check=True, of="gybe", disk=None, **more):
+    """Runs gybe (or another program) on the host. Returns the CompletedProcess; check: exit 0 expected."""
+    r = subprocess.run(command(host, *args, of=of, disk=disk), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                       env=environ(**more.pop("env", {})), **more)
     if check and r.returncode != 0:
-        raise RuntimeError(f"gybe {' '.join(map(str, args))}: exit {r.returncode}\n{r.stdout}{r.stderr}")
+        raise RuntimeError(f"{of} {' '.join(map(str, args))}: exit {r.returncode}\n{r.stdout}{r.stderr}")
     return r
+
+
+def expect(host, code, *args, of="gybe", **more):
+    """It ends with this exit code. Returns the CompletedProcess."""
+    r = gybe(host, *args, check=False, of=of, **more)
+    said = f"{r.stdout.strip()} {r.stderr.strip()}"
+    assert r.returncode == code, f"{of} {' '.join(map(str, args))}: exit {r.returncode}, not {code}: {said}"
+    return r
+
+
+def job(host, code, *args, **more):
+    """The same of gybe-job."""
+    return expect(host, code, *args, of="gybe-job", **more)
+
+
+def spawn(host, *args, of="gybe", **more):
+    """The same, and somebody watches what it does meanwhile, or kills it: its Popen. Nobody reads what it says."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command(host, *args, of=of), env=environ(), **{**quiet, **more})
 
 
 def status(host):

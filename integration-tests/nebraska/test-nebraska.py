@@ -24,13 +24,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "lib"), str(HERE.parent / "kubernetes")]
 from relay import Relay
+from sandbox import expect, gybe, job, spawn
 
 spec = importlib.util.spec_from_file_location("omaha", HERE.parent / "walk" / "test-omaha.py")
 omaha = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(omaha)
-STORY, Test = omaha.STORY, omaha.Test
-box, code_of, expect, gybe, job, skip_pause, update = (getattr(omaha, f) for f in (
-    "box", "code_of", "expect", "gybe", "job", "skip_pause", "update"))
+STORY, Test, box, code_of, skip_pause, update = omaha.STORY, omaha.Test, omaha.box, omaha.code_of, omaha.skip_pause, omaha.update
 
 PROGRAM = os.environ.get("GYBE_NEBRASKA") or "nebraska"
 STATUS = {1: "undefined", 2: "granted", 3: "error", 4: "complete", 5: "installed", 6: "downloaded", 7: "downloading", 8: "onhold"}
@@ -245,8 +244,7 @@ def cases(t, s):
         expect(h, 0, "check")
         omaha.Files.slow = 0.2
         try:
-            p = subprocess.Popen([str(omaha.program("gybe")), "--root", str(h.root), "--disk", str(h.disk), "stage"], env=omaha.ENV,
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            p = spawn(h, "stage")
             end = time.monotonic() + 30
             while n.row()[0] != "7" and time.monotonic() < end:
                 time.sleep(0.05)

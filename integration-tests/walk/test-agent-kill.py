@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from agent import Agent, chain_holds
-from sandbox import BUILD, MIB, Host, build, gybe, image, keygen, program, release_tool, sign
+from sandbox import MIB, Host, build, gybe, image, keygen, release_tool, sign, spawn
 
 ROUNDS = int(os.environ.get("GYBE_ROUNDS", "12"))
 SEED = int(os.environ.get("GYBE_SEED", str(int(time.time()))))
@@ -95,9 +95,7 @@ class Round:
 
     def settle(self):
         """gybe-commit.service, Restart=on-abnormal."""
-        self.commit = subprocess.Popen([str(program("gybe-job")), "--root", str(self.host.root), "--disk", str(self.host.disk), "commit"],
-                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                       env={**os.environ, "GYBE_LIBEXEC": str(BUILD)})
+        self.commit = spawn(self.host, "commit", of="gybe-job", stdin=subprocess.DEVNULL)
 
     def reset(self):
         self.agent.power_off()

@@ -19,7 +19,8 @@ import foreign
 import mockbus
 from cases import Cases
 from fleetlock import FleetLock
-from sandbox import BUILD, MIB, Host, gybe, image, program, status
+from kill import kill_at, traced
+from sandbox import MIB, Host, command, expect, gybe, image, job, spawn, status
 
 MACHINE = "0123456789abcdef0123456789abcdef"
 HOST_ID = "af8ba09061c3480182397d274a819ba0"   # systemd-id128 machine-id --app-specific=... with that machine id
@@ -64,20 +65,6 @@ def rule(h, reboot, **policy):
 
 def fleet(server, **more):
     return {"coordinator": "fleetlock", "url": server.url, **more}
-
-
-def expect(host, code, *args, **more):
-    r = gybe(host, *args, check=False, **more)
-    assert r.returncode == code, f"gybe {' '.join(map(str, args))}: exit {r.returncode}, not {code}: {r.stdout}{r.stderr}"
-    return r
-
-
-def job(host, code, *args, **more):
-    env = {**os.environ, "GYBE_LIBEXEC": str(BUILD), **more.pop("env", {})}
-    r = subprocess.run([str(program("gybe-job")), "--root", str(host.root), "--disk", str(host.disk), *args], capture_output=True,
-                       text=True, env=env, **more)
-    assert r.returncode == code, f"gybe-job {' '.join(args)}: exit {r.returncode}, not {code}: {r.stdout}{r.stderr}"
-    return r
 
 
 def locks(host):
@@ -270,8 +257,7 @@ def fleetlock_cases(t, server):
         assert status(h)["outcome"] == "committed" and locks(h) == [("fleetlock", "unwanted")]
         assert s.asked() == ["pre-reboot"], "the verdict's job asked the lock server"
         # the command line tries for some seconds, behind an outcome that is certain
-        p = subprocess.Popen([str(program("gybe-job")), "--root", str(h.root), "--disk", str(h.disk), "unlock"],
-                             env={**os.environ, "GYBE_LIBEXEC": str(BUILD)}, stderr=subprocess.PIPE, text=True)
+        p = spawn(h, "unlock", of="gybe-job", stderr=subprocess.PIPE, text=True)
         for _ in range(100):
             if "steady-state" in s.asked():
                 break
@@ -329,8 +315,7 @@ def fleetlock_cases(t, server):
         s = server()
         h = t.host(fleet(s))
         s.fault = 1
-        p = subprocess.Popen([str(program("gybe")), "--root", str(h.root), "--disk", str(h.disk), "finalize"],
-                             env={**os.environ, "GYBE_LIBEXEC": str(BUILD)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        p = spawn(h, "finalize")
         while not s.asked():
             time.sleep(0.01)
         p.kill()
@@ -356,11 +341,9 @@ def fleetlock_cases(t, server):
         base = t.host(fleet(s))
         writes = "renameat,unlinkat,fsync"
         first = t.clone(base)
-        argv = lambda h, *extra: ["strace", "-f", "-qq", *extra, "-e", f"trace={writes}", str(program("gybe")), "--root", str(h.root),
-                                  "--disk", str(h.disk), "finalize"]
-        env = {**os.environ, "GYBE_LIBEXEC": str(BUILD), "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
         trace = t.work / "trace"
-        subprocess.run(argv(first, "-o", str(trace)), env=env, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["strace", "-f", "-qq", "-o", trace, "-e", f"trace={writes}", *command(first, "finalize")], env=traced(),
+                       check=True, stdout=subprocess.DEVNULL)
         counts = {w: sum(1 for l in trace.read_text().splitlines() if f" {w}(" in l) for w in writes.split(",")}
         points = [(w, n) for w, total in counts.items() for n in range(1, total + 1)]
         assert len(points) > 20, counts
@@ -368,8 +351,7 @@ def fleetlock_cases(t, server):
             h = t.clone(base, "killed")
             try:
                 s.holders, s.requests = {}, []
-                subprocess.run(argv(h, "-o", "/dev/null", "-e", f"inject={w}:signal=SIGKILL:when={n}"), env=env,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                kill_at(w, n, command(h, "finalize"), "-f")
                 assert s.held() or not armed(h), f"{w} {n}: armed without the lock"
                 assert locks(h) or not s.held(), f"{w} {n}: a lock that nobody remembers"
                 gybe(h, "commit", check=False)

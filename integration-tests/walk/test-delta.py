@@ -26,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import demo
 from cases import Cases
-from sandbox import BUILD, MAIN_CMDLINE, MIB, Host, build, gybe, history, image, keygen, pe, program, run, sign, status
+from sandbox import MAIN_CMDLINE, MIB, Host, build, gybe, history, image, keygen, pe, run, sign, spawn, status
 
 ROUNDS = int(os.environ.get("GYBE_ROUNDS", "3"))
 SIZE = 32 * MIB     # parts have to save 4 MiB, or the whole image is fetched and held to its digest
@@ -993,9 +993,7 @@ def killed(t):
     for _ in range(ROUNDS):
         h = t.host()
         with Server(t.repo, delay=0.002) as server:
-            p = subprocess.Popen([str(program("gybe")), "--root", str(h.root), "--disk", str(h.disk), "--no-progress", "stage",
-                                  server.url("new.release.json")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                 env={**os.environ, "GYBE_LIBEXEC": str(BUILD)})
+            p = spawn(h, "--no-progress", "stage", server.url("new.release.json"))
             time.sleep(rng.uniform(0, took))
             p.send_signal(signal.SIGKILL)
             p.wait()

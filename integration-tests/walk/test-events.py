@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from cases import Cases
-from sandbox import SOURCE, Host, build, gybe, image, keygen, release_tool, sign
+from sandbox import SOURCE, Host, build, expect, gybe, image, keygen, release_tool, sign
 
 CATALOG = SOURCE / "units/gybe.catalog"
 
@@ -99,11 +99,6 @@ class Test(Cases):
 def boot(host, journal, **how):
     host.boot(**how)
     journal.boot()
-
-
-def expect(host, code, *args):
-    r = gybe(host, *args, check=False)
-    assert r.returncode == code, f"gybe {' '.join(map(str, args))}: exit {r.returncode}, not {code}: {r.stderr.strip()}"
 
 
 def cases(t):

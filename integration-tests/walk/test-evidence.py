@@ -16,17 +16,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from cases import Cases
 from kill import clone, points, strace, was_killed
-from sandbox import Host, build, gybe, history, image, keygen, sign, status
+from sandbox import Host, build, expect, gybe, history, image, keygen, sign, status
 
 OLD_KERNEL, NEW_KERNEL = "6.6.121", "6.6.130"
 cases = Cases()
 case = cases.case
-
-
-def expect(host, code, *args):
-    r = gybe(host, *args, check=False)
-    assert r.returncode == code, f"gybe {' '.join(map(str, args))}: exit {r.returncode}, not {code}: {r.stderr.strip()}"
-    return r
 
 
 class World:

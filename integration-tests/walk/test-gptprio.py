@@ -16,7 +16,7 @@ import flatcar
 from cases import Cases
 from flatcar import Flatcar
 from kill import points, strace, was_killed
-from sandbox import MIB, gybe, image, keygen, release_tool, run, sign, status
+from sandbox import MIB, expect, gybe, image, keygen, release_tool, run, sign, status
 
 COMMITTED_A = {"a": (1, 0, 1), "b": (0, 0, 0)}
 
@@ -41,12 +41,6 @@ class Test(Cases):
         h.install(self.v1, trust_root=self.keys / "root.json", **options)
         h.knows(*self.images.values())
         return h
-
-
-def expect(host, code, *args):
-    r = gybe(host, *args, check=False)
-    assert r.returncode == code, f"gybe {' '.join(map(str, args))}: exit {r.returncode}, not {code}: {r.stderr.strip()}"
-    return r
 
 
 def table(host, **expected):

@@ -7,7 +7,6 @@ import http.server
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -17,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from cases import Cases
-from sandbox import BUILD, MIB, Host, gybe, history, image, build, keygen, program, sign, status
+from sandbox import MIB, Host, build, expect, gybe, history, image, keygen, sign, spawn, status
 
 CHECKS = "/etc/gybe/health.d/required.d"
 
@@ -90,12 +89,6 @@ class Test(Cases):
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(super().case, self.waiting))
         return self.end()
-
-
-def expect(host, code, *args, **more):
-    r = gybe(host, *args, check=False, **more)
-    assert r.returncode == code, f"gybe {' '.join(map(str, args))}: exit {r.returncode}, not {code}: {r.stdout.strip()} {r.stderr.strip()}"
-    return r
 
 
 def check(host, name, script):
@@ -407,10 +400,8 @@ def memory(t):
             expect(h, 0, "update", t.cosi)
             h.boot()
             node.restart(answers)
-            argv = [program("gybe"), "--root", h.root, "--disk", h.disk, "commit"]
             for after in (0.3, 1.1, 2.7, 3.4):
-                p = subprocess.Popen([str(a) for a in argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                     env={**os.environ, "GYBE_LIBEXEC": str(BUILD)})
+                p = spawn(h, "commit")
                 time.sleep(after)
                 p.send_signal(signal.SIGKILL)
                 p.wait()

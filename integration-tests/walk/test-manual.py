@@ -4,7 +4,6 @@
 member of every document that is printed. (The tables are held to the program by test-manual.)"""
 
 import json
-import os
 import re
 import shutil
 import subprocess

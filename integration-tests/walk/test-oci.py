@@ -3,7 +3,6 @@
 """Releases in registries: published to Debian's docker-registry, read back by hosts and by skopeo; and a strict registry of our
 own for everything that one does not do: tokens, referrers, blobs on another server, and lies."""
 
-import base64
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from registry import HTPASSWD, INDEX, MANIFEST, DockerRegistry, Registry, auth_json, digest_of
-from sandbox import BUILD, MIB, Host, build, gybe, image, keygen, program, release_tool, sign, status
+from sandbox import MIB, Host, build, environ, expect, gybe, image, keygen, program, release_tool, sign
 
 WORK = Path(tempfile.mkdtemp(prefix="gybe-oci-"))
 QUIET = {"REGISTRY_AUTH_FILE": "", "XDG_RUNTIME_DIR": "", "DOCKER_CONFIG": "", "HOME": str(WORK)}
@@ -26,7 +25,7 @@ QUIET = {"REGISTRY_AUTH_FILE": "", "XDG_RUNTIME_DIR": "", "DOCKER_CONFIG": "", "
 
 def tool(*args, exit=0, env=None):
     r = subprocess.run([str(program("gybe-release")), *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                       env={**os.environ, **QUIET, "GYBE_LIBEXEC": str(BUILD), **(env or {})})
+                       env=environ(**{**QUIET, **(env or {})}))
     assert r.returncode == exit, f"gybe-release {' '.join(map(str, args))}: exit {r.returncode}, not {exit}\n{r.stdout}{r.stderr}"
     return r
 
@@ -67,10 +66,9 @@ class Fixture:
 
     def run(self, host, *args, exit=0):
         started = time.monotonic()
-        r = gybe(host, *args, check=False, env=QUIET)
+        r = expect(host, exit, *args, env=QUIET)
         if time.monotonic() - started > 3:
             print(f"     {time.monotonic() - started:.1f} s: gybe {' '.join(map(str, args))[:100]}")
-        assert r.returncode == exit, f"gybe {' '.join(map(str, args))}: exit {r.returncode}, not {exit}\n{r.stdout}{r.stderr}"
         return r
 
     def stages(self, url, exit=0, **more):

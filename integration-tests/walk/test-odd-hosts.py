@@ -10,7 +10,6 @@ import http.server
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -19,7 +18,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
 from cases import Cases
-from sandbox import ACL, BUILD, GLOBAL, MIB, Host, boot_files, gybe, history, image, pe, program, run, slot_cmdline, status
+from kill import kill_at
+from sandbox import (ACL, GLOBAL, MIB, Host, boot_files, command, environ, expect, gybe, history, image, pe, run, slot_cmdline,
+                     status)
 
 VERSIONS = ("3.0.1", "3.0.2", "3.0.3")
 STATE = "/var/lib/gybe"
@@ -67,12 +68,6 @@ class Test(Cases):
             h.boot()
             expect(h, 0, "commit")
         return h
-
-
-def expect(host, code, *args):
-    r = gybe(host, *args, check=False)
-    assert r.returncode == code, f"gybe {' '.join(map(str, args))}: exit {r.returncode}, not {code}: {r.stdout.strip()} {r.stderr.strip()}"
-    return r
 
 
 def forget(host, name, guid=None):
@@ -331,9 +326,8 @@ def verdicts(t):
         folder = h.path(STATE)
         required_check(h, f"cat /dev/zero > {folder}/fill 2>/dev/null; exit 0")
         script = (f'cp -a {folder} {folder}.copy; mount -t tmpfs -o size=1m tmpfs {folder} && cp -a {folder}.copy/. {folder}/; '
-                  f'exec {program("gybe")} --root {h.root} --disk {h.disk} commit')
-        r = subprocess.run(["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                           env={**os.environ, "GYBE_LIBEXEC": str(BUILD)})
+                  f'exec {" ".join(command(h, "commit"))}')
+        r = run("unshare", "-m", "sh", "-c", script, check=False, env=environ())
         if "ermission" in r.stdout:
             return
         assert h.default_entry() == "vmlinuz-6.6.121.efi" or not deadline_armed(h), \
@@ -356,10 +350,7 @@ def orders(t):
         """a rollback that was interrupted before it was armed is not armed by update"""
         h = t.committed("halfway")
         for n in range(2, 8):
-            subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=rename,renameat,renameat2", "-e",
-                            f"inject=rename,renameat,renameat2:signal=SIGKILL:when={n}", program("gybe"), "--root", h.root,
-                            "--disk", h.disk, "rollback"], env={**os.environ, "GYBE_LIBEXEC": str(BUILD)},
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            kill_at("rename,renameat,renameat2", n, command(h, "rollback"), "-f")
             if status(h)["phase"] != "idle":
                 break
         assert status(h)["phase"] == "staged", status(h)

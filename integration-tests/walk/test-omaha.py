@@ -25,9 +25,9 @@ import foreign
 from agent import Agent
 from cases import Cases
 import nebraska
-from sandbox import BUILD, MIB, Host, gybe, history, image, program, run, status
+from kill import kill_at
+from sandbox import MIB, Host, command, expect, gybe, history, image, job, run, spawn, status
 
-ENV = {**os.environ, "GYBE_LIBEXEC": str(BUILD)}
 MACHINE = "3d999098-59bc-89f2-b234-a39b484169de"   # of 0123...: SHA-384 of its 16 bytes, the first 16, as a UUID
 STORY = ["granted", "downloading", "downloaded", "installed", "complete"]
 
@@ -114,22 +114,9 @@ class Test(Cases):
         self.servers = []
 
 
-def expect(host, code, *args):
-    r = gybe(host, *args, check=False)
-    assert r.returncode == code, f"gybe {' '.join(map(str, args))}: exit {r.returncode}, not {code}: {r.stdout}{r.stderr}"
-    return r
-
-
 def code_of(host, exit_code, *args):
     """The code of its error object."""
     return json.loads(expect(host, exit_code, *args, "--json").stdout)["error"]["code"]
-
-
-def job(host, code, *args):
-    r = subprocess.run([str(program("gybe-job")), "--root", str(host.root), "--disk", str(host.disk), *args], capture_output=True,
-                       text=True, env=ENV)
-    assert r.returncode == code, f"gybe-job {' '.join(args)}: exit {r.returncode}, not {code}: {r.stdout}{r.stderr}"
-    return r
 
 
 def box(host):
@@ -207,7 +194,7 @@ def cases(t):
         for wrong in ({"url": n.url}, {"appId": n.app, "url": n.url, "track": "x" * 300}, {"track": "x"}):
             h.write(f"/run/gybe/jobs/{ident}.json", json.dumps({**order, "omaha": wrong}))
             h.path(f"/run/gybe/jobs/{ident}.progress.json").unlink(missing_ok=True)
-            r = subprocess.run([str(program("gybe-job")), "--root", str(h.root), "run", ident], capture_output=True, text=True, env=ENV)
+            r = gybe(h, "run", ident, of="gybe-job", check=False)
             assert r.returncode != 0, wrong
 
     @t.case
@@ -309,8 +296,7 @@ def cases(t):
         before = list(me(n).history)
         Files.slow = 0.2
         try:
-            p = subprocess.Popen([str(program("gybe")), "--root", str(h.root), "--disk", str(h.disk), "stage"], env=ENV,
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            p = spawn(h, "stage")
             end = time.monotonic() + 30
             while me(n).status != "downloading" and time.monotonic() < end:
                 time.sleep(0.02)
@@ -420,16 +406,13 @@ def cases(t):
         """kill -9 at every write of the verbs: the server's story stays a story, and ends"""
         if not shutil.which("strace"):
             return
-        env = {**ENV, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
         step = int(os.environ.get("GYBE_KILL_STEP", "1"))
         rounds = 0
         for k in range(1, 60, 6 * step):
             n = t.nebraska()
             h = t.host(n)
             for verb in ("stage", "finalize", "commit"):
-                subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat", "-e", f"inject=renameat:signal=SIGKILL:when={k}",
-                                str(program("gybe")), "--root", str(h.root), "--disk", str(h.disk), verb], env=env, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
+                kill_at("renameat", k, command(h, verb), "-f")
                 rounds += 1
                 again = gybe(h, verb, check=False)
                 assert again.returncode in (0, 10), (k, verb, again.stderr)

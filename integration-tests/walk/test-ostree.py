@@ -14,7 +14,6 @@ import random
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -22,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from cases import Cases
-from sandbox import BUILD, Host, build, gybe, history, image, keygen, release_tool, run, sign, status
+from sandbox import Host, build, expect, gybe, history, image, keygen, release_tool, run, sign, spawn, status
 
 REF = "azure-container-linux/x86_64/stable"
 VERSIONS = ("3.0.1", "3.0.2", "3.0.3")
@@ -118,12 +117,6 @@ class Test(Cases):
 def answer(out):
     """The only commit of a publication; warnings stand around the document."""
     return json.loads(out[out.index("{"):out.rindex("}") + 1])["commits"][0]
-
-
-def expect(host, code, *args):
-    r = gybe(host, *args, check=False)
-    assert r.returncode == code, f"gybe {' '.join(map(str, args))}: exit {r.returncode}, not {code}: {r.stderr.strip()}"
-    return r
 
 
 def bytes_of(host):
@@ -378,8 +371,7 @@ def updating(t):
         asked, once = len(t.server.asked), t.server.sent
         for k in sorted({asked * i // 6 for i in range(1, 6)} | {asked - 1}):
             h = t.host("killed")
-            with subprocess.Popen([str(BUILD / "gybe"), "--root", str(h.root), "--disk", str(h.disk), "stage"], stdout=subprocess.DEVNULL,
-                                  stderr=subprocess.DEVNULL, env={**os.environ, "GYBE_LIBEXEC": str(BUILD)}, start_new_session=True) as p:
+            with spawn(h, "stage", start_new_session=True) as p:
                 def kill(name, data):
                     if len(t.server.asked) == k:
                         os.killpg(p.pid, signal.SIGKILL)

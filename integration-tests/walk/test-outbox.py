@@ -21,7 +21,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
 from cases import Cases
-from sandbox import BUILD, MIB, Host, gybe, history, image, program, status
+from kill import kill_at
+from sandbox import MIB, Host, command, expect, gybe, history, image, job, spawn, status
 
 HOST_ID = "af8ba09061c3480182397d274a819ba0"   # of machine id 0123...: systemd-id128 machine-id --app-specific=...
 PROMPT = 8    # seconds: waits for nobody
@@ -128,25 +129,6 @@ class Test(Cases):
         return h
 
 
-def expect(host, code, *args, **more):
-    r = gybe(host, *args, check=False, **more)
-    assert r.returncode == code, f"gybe {' '.join(map(str, args))}: exit {r.returncode}, not {code}: {r.stdout}{r.stderr}"
-    return r
-
-
-def job_argv(host, *args):
-    return [str(program("gybe-job")), "--root", str(host.root), "--disk", str(host.disk), *args]
-
-
-ENV = {**os.environ, "GYBE_LIBEXEC": str(BUILD)}
-
-
-def job(host, code, *args):
-    r = subprocess.run(job_argv(host, *args), capture_output=True, text=True, env=ENV)
-    assert r.returncode == code, f"gybe-job {' '.join(args)}: exit {r.returncode}, not {code}: {r.stdout}{r.stderr}"
-    return r
-
-
 def box(host, folder="outbox"):
     """The waiting reports, in order."""
     d = host.path(f"/var/lib/gybe/{folder}")
@@ -251,7 +233,7 @@ def cases(t):
         r.fault, r.requests = (lambda n, report: float(HANG)), []
         prompt(lambda: job(h, 0, "commit"))
         assert r.requests == [], "the verdict's job spoke to the receiver"
-        p = subprocess.Popen(job_argv(h, "deliver"), env=ENV, stderr=subprocess.DEVNULL)
+        p = spawn(h, "deliver", of="gybe-job")
         while not r.requests:
             time.sleep(0.02)
         prompt(lambda: expect(h, 0, "rollback"))
@@ -317,22 +299,20 @@ def cases(t):
         h.configure({"report": {"url": r.url}})
         ids = [x["id"] for x in box(h)]
         assert len(ids) >= 7, ids
-        base, env = h, {**ENV, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
+        base = h
         rounds = 0
         for call in ("renameat", "unlinkat", "fsync", "sendmsg"):
             for n in range(1, 8):
                 h = t.clone(base)
                 r.got, r.requests, r.keys = [], [], set()
                 for again in range(40):
-                    subprocess.run(["strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e",
-                                    f"inject={call}:signal=SIGKILL:when={n}", *job_argv(h, "deliver")], env=env, stderr=subprocess.DEVNULL)
+                    kill_at(call, n, command(h, "deliver", of="gybe-job"))
                     rounds += 1
                     if not box(h):
                         break
                     if again % 3 == 2:   # killed at the same place for ever, nobody gets on
                         skip_pause(h)
-                        subprocess.run(["strace", "-qq", "-o", "/dev/null", "-e", "trace=unlinkat", "-e",
-                                        "inject=unlinkat:signal=SIGKILL:when=3", *job_argv(h, "deliver")], env=env, stderr=subprocess.DEVNULL)
+                        kill_at("unlinkat", 3, command(h, "deliver", of="gybe-job"))
                 assert box(h) == [], f"{call} {n}: {len(box(h))} are left"
                 assert [x["id"] for x in r.got] == ids, f"{call} {n}: {[x['event'] for x in r.got]}"
                 seen = [x[1]["Idempotency-Key"] for x in r.requests]
@@ -349,11 +329,9 @@ def cases(t):
         base = t.host(f"http://127.0.0.1:{free_port()}/")
         expect(base, 0, "update", t.cosi)
         base.boot()
-        env = {**ENV, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
         for call, n in [(c, n) for c in ("renameat", "fsync") for n in range(1, 60, 2)]:
             h = t.clone(base)
-            subprocess.run(["strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={n}",
-                            *job_argv(h, "commit")], env=env, stderr=subprocess.DEVNULL)
+            kill_at(call, n, command(h, "commit", of="gybe-job"))
             gybe(h, "commit", check=False)
             assert status(h)["outcome"] == "committed"
             h.configure({"report": {"url": r.url}})

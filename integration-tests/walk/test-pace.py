@@ -5,7 +5,6 @@ nobody when a person is in a hurry. And the bandwidth limit holds."""
 
 import http.server
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,9 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-from sandbox import BUILD, MIB, Host, build, gybe, history, image, keygen, program, sign  # noqa: E402
+from sandbox import MIB, Host, build, gybe, history, image, keygen, sign, spawn  # noqa: E402
+
+HEARD = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
 
 
 class Pressure(threading.Thread):
@@ -55,8 +56,7 @@ def last_staged(host):
 
 
 def stage(host, url, *more):
-    return subprocess.Popen([str(program("gybe")), "--root", str(host.root), "--disk", str(host.disk), "stage", *more, url],
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "GYBE_LIBEXEC": str(BUILD)})
+    return spawn(host, "stage", *more, url, **HEARD)
 
 
 def ended(p):
@@ -77,8 +77,7 @@ def pauses(host, v1, keys, release):
     host.write("/run/gybe/jobs/00000000-0000-4000-8000-000000000001.json", json.dumps({
         "schema": "gybe.job/1", "id": "00000000-0000-4000-8000-000000000001", "verb": "stage", "release": release, "allowDowngrade": False, "noReboot": False,
         "override": False, "unattended": False, "requestedBy": {"uid": 0, "how": "dbus"}, "at": "2026-11-21T00:00:00Z"}))
-    p = subprocess.Popen([str(program("gybe-job")), "--root", str(host.root), "--disk", str(host.disk), "run", "00000000-0000-4000-8000-000000000001"],
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "GYBE_LIBEXEC": str(BUILD)})
+    p = spawn(host, "run", "00000000-0000-4000-8000-000000000001", of="gybe-job", **HEARD)
     until = time.monotonic() + 60
     while "paused: io pressure" not in (seen := progress(host).get("pace", "")):
         assert time.monotonic() < until and p.poll() is None, (seen, p.poll())

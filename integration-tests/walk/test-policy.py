@@ -20,7 +20,7 @@ import jsonschema
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
 from cases import Cases
-from sandbox import MIB, SOURCE, Host, gybe, history, image, status
+from sandbox import MIB, SOURCE, Host, expect, history, image, status
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
 ISSUED = NOW - timedelta(days=2)
@@ -80,12 +80,6 @@ class Test(Cases):
                   config={"source": {"type": "feed", "url": f"file://{self.work}/index.json"}}, **options)
         h.write("/etc/machine-id", machine(0.5, 0.6) + "\n")
         return h
-
-
-def expect(host, code, *args):
-    r = gybe(host, *args, check=False)
-    assert r.returncode == code, f"gybe {' '.join(map(str, args))}: exit {r.returncode}, not {code}: {r.stdout.strip()} {r.stderr.strip()}"
-    return r
 
 
 def everything(host):

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import demo
 from cases import Cases
-from sandbox import (MIB, Host, build, gybe, history, image, keygen, release_tool, run, sign, status)
+from sandbox import MIB, Host, build, expect, gybe, history, image, keygen, release_tool, run, sign, status
 
 
 class NoRange(http.server.SimpleHTTPRequestHandler):
@@ -43,12 +43,6 @@ class Test(Cases):
         h = Host(self.work / name)
         h.install(self.images[version], trust_root=self.keys / "root.json", **options)
         return h
-
-
-def expect(host, code, *args):
-    r = gybe(host, *args, check=False)
-    assert r.returncode == code, f"gybe {' '.join(map(str, args))}: exit {r.returncode}, not {code}: {r.stderr.strip()}"
-    return r
 
 
 def check_slot(host, slot, img):

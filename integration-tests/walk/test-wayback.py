@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from cases import Cases
-from sandbox import GLOBAL, MAIN_CMDLINE, Host, boot_files, build, gybe, image, keygen, sign, status
+from sandbox import GLOBAL, MAIN_CMDLINE, Host, boot_files, build, expect, gybe, image, keygen, sign, status
 
 NAMES = ["default", "old-entry", "one-shot", "firmware-return", "new-panic", "new-initrd", "nvram", "panic", "watchdog",
          "deadline"]
@@ -27,12 +27,6 @@ def guarantees(host):
 
 def owners(host):
     return {h["stage"]: h.get("owner") for h in status(host)["hangs"]}
-
-
-def expect(host, code, *args):
-    r = gybe(host, *args, check=False)
-    assert r.returncode == code, f"gybe {' '.join(map(str, args))}: exit {r.returncode}, not {code}: {r.stderr.strip()}"
-    return r
 
 
 class World:
