@@ -16,7 +16,7 @@ import agentbus
 import mockbus
 from agentbus import Agent, Bus
 from contract import COMMIT, REQUEST, STATUS, kubeconfig, new_id, request
-from sandbox import BUILD, MIB, SOURCE, Host, gybe, history
+from sandbox import BUILD, SOURCE, gybe, history
 
 PATIENCE = float(os.environ.get("GYBE_PATIENCE", "240"))     # seconds; a machine that runs five other tests is slow
 NODE, LOGIN = "node-1", "org.freedesktop.login1"
@@ -31,9 +31,7 @@ class Machine:
 
     def __init__(self, t, where, api, name=NODE, config=None, policy=None, logind=False):
         self.t, self.api, self.name = t, api, name
-        self.host = Host(where / "host", usr_size=4 * MIB)
-        shutil.copytree(t.fresh.dir, self.host.dir)
-        self.host.parts, self.host.boots = dict(t.fresh.parts), t.fresh.boots
+        self.host = t.fresh.clone(where / "host")
         self.host.configure(config or {"source": {"type": "feed", "url": f"file://{t.feed}/index.json", "interval": "30d"}})
         self.host.write("/etc/gybe/policy.d/10-test.json",
                         json.dumps({"automation": "check", "soak": "1s", "attempts": 2, **(policy or {})}))

@@ -4,10 +4,9 @@ a prefix of the program's writes."""
 
 import os
 import re
-import shutil
 import subprocess
 
-from sandbox import Host, command, environ
+from sandbox import command, environ
 
 WRITES = ["write", "pwrite64", "rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat", "fsync", "fdatasync",
           "ftruncate", "syncfs", "sync_file_range", "symlinkat", "linkat", "copy_file_range", "fallocate", "openat", "openat2",
@@ -51,14 +50,6 @@ def kill_at(calls, n, argv, *options):
     """Runs argv, which dies when it enters the n-th of these system calls; options are strace's, -f for its children, too."""
     subprocess.run(["strace", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:signal=SIGKILL:when={n}",
                     *options, *argv], env=traced(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def clone(host, where):
-    shutil.rmtree(where, ignore_errors=True)
-    subprocess.run(["cp", "-a", "--sparse=always", str(host.dir), str(where)], check=True)
-    h = Host(where)
-    h.parts, h.boots = host.parts, host.boots
-    return h
 
 
 def was_killed(log):

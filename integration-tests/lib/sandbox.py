@@ -9,6 +9,7 @@ mkfs.vfat, veritysetup) or written here, never by gybe, so that it can judge gyb
     gybe(host, "update");  host.boot();  gybe(host, "commit")
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -191,6 +192,16 @@ class Host:
         self.sector = sector
         self.parts = {}
         self.boots = 0
+
+    def clone(self, directory):
+        """The same machine once more, in another folder."""
+        h = copy.copy(self)
+        h.dir = Path(directory)
+        h.root, h.disk = h.dir / "root", h.dir / "disk.img"
+        shutil.rmtree(h.dir, ignore_errors=True)
+        h.dir.parent.mkdir(parents=True, exist_ok=True)
+        run("cp", "-a", "--sparse=always", self.dir, h.dir)
+        return h
 
     # paths below the root
     def path(self, name):

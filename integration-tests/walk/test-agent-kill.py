@@ -31,14 +31,6 @@ SEED = int(os.environ.get("GYBE_SEED", str(int(time.time()))))
 ARRIVES = 120.0     # seconds after the last kill; undisturbed it takes two
 
 
-def clone(host, where):
-    shutil.rmtree(where, ignore_errors=True)
-    subprocess.run(["cp", "-a", "--sparse=always", str(host.dir), str(where)], check=True)
-    h = Host(where, usr_size=4 * MIB)
-    h.parts, h.boots = dict(host.parts), host.boots
-    return h
-
-
 def relatives(agent):
     """This host's processes: {"gybed": [...], "gybe-job": [...], "gybe-fetch": [...]}. A gybe-fetch is known by its parent
     and its program: the leak checker of a job that ends is a child of it, too, and a job waits for ever for one that was killed."""
@@ -55,7 +47,7 @@ def relatives(agent):
 
 class Round:
     def __init__(self, base, where, rng, counts):
-        self.host = clone(base, where)
+        self.host = base.clone(where)
         self.agent = Agent(self.host)
         self.rng, self.counts = rng, counts
         self.commit = None

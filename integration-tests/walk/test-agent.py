@@ -46,9 +46,7 @@ class Test(Cases):
         """A host that runs 3.0.1, a feed that offers a later one, and an agent that was not started yet."""
         self.n += 1
         where = self.work / f"case-{self.n}"
-        host = Host(where / "host", usr_size=4 * MIB)
-        shutil.copytree(self.fresh.dir, host.dir)
-        host.parts, host.boots = dict(self.fresh.parts), self.fresh.boots
+        host = self.fresh.clone(where / "host")
         folder = where / "feed"
         folder.mkdir()
         if version:

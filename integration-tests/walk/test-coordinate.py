@@ -46,11 +46,7 @@ class Test(Cases):
 
     def clone(self, host, name=None):
         self.n += 1
-        where = self.work / (name or f"host{self.n}")
-        subprocess.run(["cp", "-a", "--sparse=always", str(host.dir), str(where)], check=True)
-        h = Host(where)
-        h.parts, h.boots = host.parts, host.boots
-        return h
+        return host.clone(self.work / (name or f"host{self.n}"))
 
     def host(self, reboot, **policy):
         """A host with a staged update, under this policy.reboot."""

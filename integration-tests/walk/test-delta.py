@@ -226,11 +226,7 @@ class Test(Cases):
     def host(self):
         """A host like the first one: slot A runs the old image, slot B is blank."""
         self.n += 1
-        where = self.work / f"host{self.n}"
-        subprocess.run(["cp", "-a", "--sparse=always", str(self.base.dir), str(where)], check=True)
-        h = Host(where, usr_size=SIZE, esp_size=self.base.sizes["EFI-SYSTEM"])
-        h.parts, h.boots = self.base.parts, self.base.boots
-        return h
+        return self.base.clone(self.work / f"host{self.n}")
 
     def drop(self, host):
         shutil.rmtree(host.dir)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from cases import Cases
-from kill import clone, points, strace, was_killed
+from kill import points, strace, was_killed
 from sandbox import Host, build, expect, gybe, history, image, keygen, sign, status
 
 OLD_KERNEL, NEW_KERNEL = "6.6.121", "6.6.130"
@@ -234,11 +234,11 @@ def killed(w):
             base = w.host()
             w.fail(base)
             leave(base)
-            assert strace(clone(base, w.work / "first"), w.work / "trace", None, "commit").returncode == 10
+            assert strace(base.clone(w.work / "first"), w.work / "trace", None, "commit").returncode == 10
             todo = points(w.work / "trace")
             assert len(todo) > 30, todo
             for point in todo[::step]:
-                h = clone(base, w.work / "killed")
+                h = base.clone(w.work / "killed")
                 r = strace(h, w.work / "trace", point, "commit")
                 if r.returncode == 10 and not was_killed(w.work / "trace"):
                     continue

@@ -6,7 +6,6 @@ finalize, commit and rollback, and a power cut between every two writes of the p
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -209,14 +208,6 @@ def cases(t):
 
 # --- killed, and cut ---
 
-def clone(host, where):
-    subprocess.run(["rm", "-rf", str(where)], check=True)
-    subprocess.run(["cp", "-a", "--sparse=always", str(host.dir), str(where)], check=True)
-    h = Flatcar(where, usr_size=5 * MIB)
-    h.parts, h.boots, h.release = host.parts, host.boots, host.release
-    return h
-
-
 def converge(host, cosi, slot):
     """What an operator or the unit would do from any state until it is committed in that slot."""
     for _ in range(6):
@@ -235,13 +226,13 @@ def converge(host, cosi, slot):
 
 def kill_everywhere(t, base, verb, cosi, slot, step):
     log = t.work / "strace.log"
-    reference = clone(base, t.work / "reference")
+    reference = base.clone(t.work / "reference")
     strace(reference, log, None, *verb)
     every = points(log)
     assert len(every) > 8, every
     for n in range(0, len(every), step):
         for reboot_first in (False, True):
-            host = clone(base, t.work / "killed")
+            host = base.clone(t.work / "killed")
             good = host.default_slot()
             strace(host, log, every[n], *verb)
             if not was_killed(log):
@@ -263,10 +254,10 @@ def kills(t):
     step = int(os.environ.get("GYBE_STEP", "15"))
     staged = t.host()
     expect(staged, 0, "stage", cosi)
-    trial = clone(staged, t.work / "trial")
+    trial = staged.clone(t.work / "trial")
     expect(trial, 0, "finalize")
     trial.boot()
-    kept = clone(trial, t.work / "kept")
+    kept = trial.clone(t.work / "kept")
     expect(kept, 0, "commit")
 
     @t.case
@@ -287,7 +278,7 @@ def kills(t):
     @t.case
     def _():
         """the plug between two writes of the table: finalize's and commit's, in order"""
-        armed = clone(staged, t.work / "armed")
+        armed = staged.clone(t.work / "armed")
         expect(armed, 0, "finalize")
         cut_table(t, staged, armed, cosi)
         cut_table(t, trial, kept, cosi)
@@ -301,7 +292,7 @@ def cut_table(t, before, after, cosi):
                if old[i:i + 512] != new[i:i + 512]]
     assert len(sectors) == 4, sectors
     for n in range(len(sectors) + 1):
-        host = clone(before, t.work / "cut")
+        host = before.clone(t.work / "cut")
         with open(host.disk, "r+b") as f:
             for at in sectors[:n]:
                 f.seek(at)

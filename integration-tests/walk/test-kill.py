@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
-from kill import clone, points, strace, was_killed
+from kill import points, strace, was_killed
 from sandbox import MIB, Host, gybe, image, status
 
 REASONS = {None, "target-booted", "firmware-fallback", "health-fallback", "never-rebooted", "interrupted-stage", "power-loss-retry",
@@ -75,7 +75,7 @@ def entry_files(host, entry):
 
 def one(work, base, verb, args, inject, reference, cosi, way):
     where = work / f"{verb}-{inject[0]}-{inject[1]}-{way}"
-    host = clone(base, where)
+    host = base.clone(where)
     entries = {host.default_entry()}
     if verb == "commit":
         entries |= {host.var("LoaderEntrySelected")}
@@ -131,9 +131,9 @@ def main():
         fresh.install(v1, trust_root=root, policy={"attempts": 10})
         # the sectors of an older image in the spare slot: skipping and overwriting both happen
         fresh.put("USR-B", v1.usr)
-        reference_host = clone(fresh, work / "reference")
+        reference_host = fresh.clone(work / "reference")
         gybe(reference_host, "update", cosi)
-        trial = clone(reference_host, work / "trial")
+        trial = reference_host.clone(work / "trial")
         trial.boot()
         finish(reference_host, cosi)
         reference = final(reference_host)
@@ -141,7 +141,7 @@ def main():
         for verb, base, args in (("update", fresh, [str(cosi)]), ("commit", trial, [])):
             if verb not in verbs:
                 continue
-            first = clone(base, work / "first")
+            first = base.clone(work / "first")
             r = strace(first, work / "trace", None, verb, *args)
             assert r.returncode == 0, r.stdout
             todo = points(work / "trace")

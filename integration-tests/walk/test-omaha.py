@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -89,11 +88,7 @@ class Test(Cases):
 
     def clone(self, host):
         self.n += 1
-        where = self.work / f"host{self.n}"
-        subprocess.run(["cp", "-a", "--sparse=always", str(host.dir), str(where)], check=True)
-        h = Host(where)
-        h.parts, h.boots = host.parts, host.boots
-        return h
+        return host.clone(self.work / f"host{self.n}")
 
     def source(self, n, **more):
         return {"source": {"type": "omaha", "url": n.url, "appId": n.app, "track": n.track, **more}}

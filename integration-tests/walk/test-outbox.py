@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -117,11 +116,7 @@ class Test(Cases):
 
     def clone(self, host):
         self.n += 1
-        where = self.work / f"host{self.n}"
-        subprocess.run(["cp", "-a", "--sparse=always", str(host.dir), str(where)], check=True)
-        h = Host(where)
-        h.parts, h.boots = host.parts, host.boots
-        return h
+        return host.clone(self.work / f"host{self.n}")
 
     def host(self, url, **more):
         h = self.clone(self.fresh)

@@ -512,15 +512,9 @@ class Test(Cases):
         self.pristine = Host(work / "pristine")
         self.pristine.install(self.v1)
 
-    def fresh_host(self):
-        shutil.rmtree(self.work / "host", ignore_errors=True)
-        shutil.copytree(self.pristine.dir, self.work / "host", symlinks=True)
-        self.host = Host(self.work / "host")
-        self.host.parts = self.pristine.parts
-
     def one(self, f):
         """The sentence of the refusal."""
-        self.fresh_host()
+        self.host = self.pristine.clone(self.work / "host")
         c = Case(self)
         f(c)
         before, r, after = c.run()

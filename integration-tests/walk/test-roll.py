@@ -6,7 +6,6 @@ with the real gybe: stage, finalize, boot, commit; what kubectl would do happens
 import fcntl
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -141,13 +140,7 @@ class Test(Cases):
 
     def cluster(self, **options):
         self.n += 1
-        hosts = {}
-        for name in ("node-1", "node-2", "node-3"):
-            where = self.work / f"pool-{self.n}" / name
-            shutil.copytree(self.fresh.dir, where)
-            h = Host(where, usr_size=2 * MIB)
-            h.parts, h.boots = dict(self.fresh.parts), self.fresh.boots
-            hosts[name] = h
+        hosts = {name: self.fresh.clone(self.work / f"pool-{self.n}" / name) for name in ("node-1", "node-2", "node-3")}
         return Cluster(self.work / f"pool-{self.n}", hosts, self.cosis, **options)
 
 
