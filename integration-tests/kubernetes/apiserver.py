@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import relay
+import web
 from contract import COMMIT, STATUS, Judge
 
 
@@ -44,13 +45,8 @@ class FakeApi:
     def start(self):
         api = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True      # or each answer waits 40 ms for the ACK of its head
+        class Handler(web.Kept, http.server.BaseHTTPRequestHandler):
             timeout = 60
-
-            def log_message(self, *a):
-                pass
 
             def setup(self):
                 api.connections.add(self.request)
@@ -74,30 +70,22 @@ class FakeApi:
 
             do_PUT = do_DELETE = do_POST
 
-        class Server(http.server.ThreadingHTTPServer):
-            daemon_threads = True
-            allow_reuse_address = True
-
+        class Server(web.Server):
             def get_request(self):
                 sock, address = super().get_request()
                 sock.settimeout(20)
                 return api.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), address
 
-            def handle_error(self, request, address):
-                pass
-
-        self.server = Server(("127.0.0.1", self.port), Handler)
-        self.port = self.server.server_address[1]
+        self.server = Server(Handler, self.port)
+        self.port = self.server.server_port
         self.url = f"https://127.0.0.1:{self.port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def show(self, authority):
         """From the next connection on the server's certificate is this authority's."""
         self.context.load_cert_chain(authority.issue("apiserver", "/CN=kube-apiserver", "IP:127.0.0.1,DNS:kubernetes", "serverAuth"))
 
     def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.stop()
         self.server = None
         self.hang_up()
 

@@ -4,19 +4,15 @@ apiserver.FakeApi as far as the cases need it."""
 
 import json
 import os
-import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parent.parent / "lib"))     # behind vm/, which has an agent.py of its own
 from contract import COMMIT, STATUS, Judge, kubeconfig
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+from web import free_port
 
 
 class RealApi:

@@ -8,8 +8,6 @@ lib/sandbox.py makes of it.
 """
 
 import fcntl
-import functools
-import http.server
 import json
 import os
 import shutil
@@ -17,13 +15,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
 sys.path.insert(0, str(HERE))
+import web
 from apiserver import FakeApi, Proxy
 from cases import Cases
 from contract import COMMIT, REQUEST, STATUS, Authority, new_id, request
@@ -390,16 +388,8 @@ def real_cases(t):
 
 # --- the server that the request names ---
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
 def omaha_cases(t):
-    files = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(t.work)))
-    files.daemon_threads = True
-    threading.Thread(target=files.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    codebase = f"http://127.0.0.1:{files.server_port}/"
+    codebase = web.files(t.work).url
 
     def server(*versions, track="pin-3.0.2"):
         n = Nebraska(track=track, tls=t.authority.issue("updates", "/CN=updates", "IP:127.0.0.1", "serverAuth"))

@@ -20,6 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
 sys.path.insert(0, str(HERE))
+import web
 from cases import Cases
 from contract import COMMIT, REQUEST, STATUS, Authority, kubeconfig, request
 from machine import PATIENCE, Machine, wait
@@ -46,8 +47,7 @@ class Pool(Cases):
         for n, v in enumerate(VERSIONS, 1):
             images[v] = image(work / v, v, size=4 * MIB)
             sign(build(images[v], files / f"acl-{v}.cosi"), [keys / "release.pem"], v, 1000 + n, "--floor", 1000)
-        self.files = omaha.http.server.ThreadingHTTPServer(("127.0.0.1", 0), omaha.partial(omaha.Files, directory=str(files)))
-        threading.Thread(target=self.files.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self.files = web.files(files)
         self.omaha = Nebraska(track="pool", tls=self.authority.issue("omaha", "/CN=updates", "IP:127.0.0.1", "serverAuth"))
         self.offer("3.0.2")
         self.fresh = Host(work / "fresh", usr_size=4 * MIB)
@@ -57,7 +57,7 @@ class Pool(Cases):
         self.machines, self.threads, self.ended, self.faults = {}, [], threading.Event(), []
 
     def offer(self, version):
-        self.omaha.package(version, f"http://127.0.0.1:{self.files.server_port}/", f"acl-{version}.cosi")
+        self.omaha.package(version, self.files.url, f"acl-{version}.cosi")
 
     # --- the cluster ---
 
@@ -139,7 +139,7 @@ class Pool(Cases):
             m.close()
         self.api.close()
         self.omaha.stop()
-        self.files.shutdown()
+        self.files.stop()
 
     def roll(self, *argv):
         r = subprocess.run([str(HERE / "roll"), "--kubectl", str(self.api.bin / "kubectl"), "--interval", "0.5", "--timeout", str(PATIENCE),

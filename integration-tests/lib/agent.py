@@ -7,7 +7,6 @@ told to be slow. Standard library only.
 """
 
 import hashlib
-import http.server
 import json
 import os
 import signal
@@ -16,6 +15,7 @@ import threading
 import time
 from pathlib import Path
 
+import web
 from sandbox import command, environ, run
 
 PATIENCE = float(os.environ.get("GYBE_PATIENCE", "60"))     # seconds; a machine that runs five other tests is slow
@@ -156,20 +156,15 @@ def chain_holds(history_path):
     return n
 
 
-class Feed(http.server.ThreadingHTTPServer):
+class Feed(web.Server):
     """A folder over HTTP. hold(): a COSI's bytes trickle until release(); the rest is served at once."""
-
-    daemon_threads = True
 
     def __init__(self, folder):
         feed = self
 
-        class Handler(http.server.SimpleHTTPRequestHandler):
+        class Handler(web.Files):
             def __init__(self, *a, **k):
                 super().__init__(*a, directory=str(folder), **k)
-
-            def log_message(self, *a):
-                pass
 
             def do_GET(self):
                 feed.asked.append(self.path)
@@ -194,12 +189,11 @@ class Feed(http.server.ThreadingHTTPServer):
                 except (BrokenPipeError, ConnectionResetError):
                     pass
 
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.held, self.down = False, False
         self.trickling = threading.Event()
         self.asked = []
-        self.url = f"http://127.0.0.1:{self.server_address[1]}/index.json"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.url += "index.json"
 
     def hold(self):
         self.trickling.clear()
@@ -207,6 +201,3 @@ class Feed(http.server.ThreadingHTTPServer):
 
     def release(self):
         self.held = False
-
-    def handle_error(self, request, client_address):
-        pass

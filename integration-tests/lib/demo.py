@@ -4,14 +4,13 @@
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import web
 from sandbox import BUILD, MAIN_CMDLINE, MIB, Host, boot_files, esp_tree, image
 
 COLOUR = sys.stdout.isatty()
@@ -33,15 +32,9 @@ def show(argv, expect=0):
         print(f"  (exit {expect})")
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def serve(folder, where):
     """nginx on loopback, in the foreground of a child that is stopped by pid."""
-    port = free_port()
+    port = web.free_port()
     user = "user root;" if os.getuid() == 0 else ""
     (where / "nginx.conf").write_text(
         f"daemon off; {user} pid {where}/nginx.pid; error_log {where}/error.log; events {{}}\n"
@@ -50,11 +43,8 @@ def serve(folder, where):
         f" server {{ listen 127.0.0.1:{port}; root {folder}; }} }}\n")
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     p = subprocess.Popen([nginx, "-p", str(where), "-c", str(where / "nginx.conf")], stderr=subprocess.DEVNULL)
-    for _ in range(100):
-        with socket.socket() as s:
-            if s.connect_ex(("127.0.0.1", port)) == 0:
-                return p, f"http://127.0.0.1:{port}/index.json"
-        time.sleep(0.05)
+    if web.answers(port):
+        return p, f"http://127.0.0.1:{port}/index.json"
     p.terminate()
     sys.exit("demo: nginx did not start")
 

@@ -8,6 +8,8 @@ import re
 import threading
 import time
 
+import web
+
 
 class FleetLock:
     def __init__(self, slots=1):
@@ -16,17 +18,14 @@ class FleetLock:
         self.fault = None     # callable(kind, group, id) -> None, or ("status", code, body) / "drop" / seconds of silence
         self.seen = None      # callable(kind, id), before the answer
         handler = type("Handler", (Handler,), {"fleet": self})
-        self.server = Server(("127.0.0.1", 0), handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        self.thread.start()
+        self.server = web.Server(handler)
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server.server_port}"
 
     def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.stop()
 
     def held(self, group="default"):
         return sorted(self.holders.get(group, set()))
@@ -49,20 +48,8 @@ class FleetLock:
             return 200, None
 
 
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        pass   # who asked has gone: that is what some tests are about
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True      # or each answer waits 40 ms for the ACK of its head
+class Handler(web.Kept, http.server.BaseHTTPRequestHandler):
     fleet = None
-
-    def log_message(self, *args):
-        pass
 
     def answer(self, status, body=None):
         data = json.dumps(body).encode() if body is not None else b""

@@ -12,6 +12,8 @@ import threading
 import xml.etree.ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
+import web
+
 GRANTED, DOWNLOADING, DOWNLOADED, INSTALLED, COMPLETE, ERROR, ON_HOLD, UNDEFINED = (
     "granted", "downloading", "downloaded", "installed", "complete", "error", "onhold", "undefined")
 PAIRS = {(3, 0): ERROR, (3, 2): COMPLETE, (13, 1): DOWNLOADING, (14, 1): DOWNLOADED, (800, 1): INSTALLED}
@@ -55,10 +57,7 @@ class Nebraska:
         self.lock = threading.Lock()
         outer = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def log_message(self, *args):
-                pass
-
+        class Handler(web.Quiet, http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 with outer.lock:
@@ -73,28 +72,17 @@ class Nebraska:
                 self.end_headers()
                 self.wfile.write(answer)
 
-        class Server(http.server.ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *args):
-                pass
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.scheme = "http"
+        context = tls and ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         if tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(tls)
-            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-            self.scheme = "https"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self.server = web.Server(Handler, tls=context)
 
     @property
     def url(self):
-        return f"{self.scheme}://127.0.0.1:{self.server.server_port}/v1/update" + (f"/{self.secret}" if self.secret else "")
+        return f"{self.server.url}v1/update" + (f"/{self.secret}" if self.secret else "")
 
     def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.stop()
 
     def package(self, version, codebase, name, hash="", size=0, extra=(), floor=False):
         """The newest one is the channel's."""

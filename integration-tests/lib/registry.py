@@ -11,10 +11,9 @@ import http.server
 import json
 import re
 import shutil
-import socket
 import subprocess
-import threading
-import time
+
+import web
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -24,12 +23,6 @@ HTPASSWD = "gybe:$2b$05$0yfVlJctFmnbSZvjk0H88./SO5NHX8X/wUaySehHX.9iwa845OB4C\n"
 
 def digest_of(data):
     return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def auth_json(path, host, user, password):
@@ -44,7 +37,7 @@ class DockerRegistry:
 
     def __init__(self, folder, htpasswd=None, tls=None):
         """tls: (certificate, key)"""
-        self.port = free_port()
+        self.port = web.free_port()
         self.host = f"127.0.0.1:{self.port}"
         folder.mkdir()
         auth = ""
@@ -58,11 +51,8 @@ class DockerRegistry:
         self.log = open(folder / "log", "wb")
         self.process = subprocess.Popen([shutil.which("docker-registry"), "serve", str(folder / "config.yml")],
                                         stdout=self.log, stderr=self.log)
-        for _ in range(200):
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.05)
+        if web.answers(self.port):
+            return
         self.stop()
         raise RuntimeError("docker-registry did not start: " + (folder / "log").read_text())
 
@@ -72,23 +62,10 @@ class DockerRegistry:
         self.log.close()
 
 
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *args):
-        pass
-
-
 def serve(answer, name, seen):
     """A server whose every request is answer(handler, method, path, query)."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True      # or each answer waits 40 ms for the ACK of its head
-
-        def log_message(self, *args):
-            pass
-
+    class Handler(web.Kept, http.server.BaseHTTPRequestHandler):
         def handle_one(self):
             path, _, query = self.path.partition("?")
             seen.append((name, self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
@@ -120,9 +97,7 @@ def serve(answer, name, seen):
                 return self.give(416, Content_Range=f"bytes */{len(data)}")
             return self.give(206, data[first:last + 1], Content_Range=f"bytes {first}-{last}/{len(data)}", **headers)
 
-    server = Server(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    return server
+    return web.Server(Handler)
 
 
 class Registry:
@@ -145,8 +120,7 @@ class Registry:
 
     def stop(self):
         for s in self.servers:
-            s.shutdown()
-            s.server_close()
+            s.stop()
 
     def requests(self, name, method=None):
         return [r for r in self.seen if r[0] == name and method in (None, r[1])]

@@ -360,7 +360,7 @@ def main():
         finally:
             if s:
                 s.stop()
-            t.server.shutdown()
+            t.server.stop()
     return t.end()
 
 

@@ -71,8 +71,7 @@ class Test(Cases):
         if self.agent:
             self.agent.power_off()
         if self.feed:
-            self.feed.shutdown()
-            self.feed.server_close()
+            self.feed.stop()
 
 
 def minute(t):

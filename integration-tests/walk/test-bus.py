@@ -5,8 +5,6 @@ installed. busctl, gdbus and gybe itself ask; polkit says what the test wants; a
 An argument: only the cases whose text has it."""
 
 import fcntl
-import functools
-import http.server
 import json
 import os
 import re
@@ -23,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import demo
+import web
 from agentbus import INTERFACE, NAME, PATH, Agent, Bus, wait
 from cases import Cases
 from sandbox import BUILD, MIB, SOURCE, Host, build, gybe, history, image, keygen, release_tool, sign, status
@@ -133,31 +132,24 @@ class Slow:
         self.host, self.url, self.may = host, url, threading.Event()
         may = self.may
 
-        class Handler(http.server.SimpleHTTPRequestHandler):
+        class Handler(web.Files):
             def do_GET(self):
                 may.wait(60)
-                try:
-                    super().do_GET()
-                except ConnectionError:
-                    pass
+                super().do_GET()
 
-            def log_message(self, *args):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(t.feed)))
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server = web.files(t.feed, Handler)
 
     def use(self, url):
         self.host.configure({"source": {"type": "feed", "url": url, "interval": "30d"}})
 
     def __enter__(self):
-        self.use(f"http://127.0.0.1:{self.server.server_port}/index.json")
+        self.use(self.server.url + "index.json")
         return self
 
     def __exit__(self, *args):
         self.may.set()
         self.use(self.url)
-        self.server.shutdown()
+        self.server.stop()
 
 
 class Monitor:

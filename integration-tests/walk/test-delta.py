@@ -25,6 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import demo
+import web
 from cases import Cases
 from sandbox import MAIN_CMDLINE, MIB, Host, build, gybe, history, image, keygen, pe, run, sign, spawn, status
 
@@ -35,40 +36,18 @@ LEAF, GROUP, HEAD = 6, 10, 64
 
 # --- a server that can misbehave ---
 
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
+class Server(web.Server):
     def __init__(self, folder, **how):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.folder, self.how = Path(folder), how
         self.sent, self.requests, self.ranges = 0, 0, []
         self.lock = threading.Lock()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *args):
-        self.shutdown()
-        self.server_close()
-
-    def url(self, name):
-        return f"http://127.0.0.1:{self.server_port}/{name}"
-
-    def handle_error(self, request, client_address):
-        pass
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True      # or each answer waits 40 ms for the ACK of its head
-
+class Handler(web.Kept, http.server.BaseHTTPRequestHandler):
     def setup(self):
         super().setup()
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
-
-    def log_message(self, *args):
-        pass
 
     def do_GET(self):
         s, how = self.server, self.server.how
@@ -251,7 +230,7 @@ class Test(Cases):
         active = host.get("USR-A")
         with Server(folder, **how) as server:
             started = time.monotonic()
-            r = gybe(host, "stage", server.url("new.release.json"), check=False, timeout=240, env=env or {})
+            r = gybe(host, "stage", server.url + "new.release.json", check=False, timeout=240, env=env or {})
             took = time.monotonic() - started
         assert r.returncode in exits, f"exit {r.returncode}: {r.stdout}{r.stderr}"
         assert host.get("USR-A") == active, "the active slot changed"
@@ -827,7 +806,7 @@ def plan(t):
     h = t.host()
     with Server(t.repo) as server:
         before = h.snapshot()
-        p = json.loads(gybe(h, "plan", "--json", server.url("new.release.json")).stdout)
+        p = json.loads(gybe(h, "plan", "--json", server.url + "new.release.json").stdout)
         assert h.snapshot() == before, "plan changed something"
         usr, size = member(t.cosi, "images/usr-a.zst")
         for first, n in server.ranges:
@@ -835,10 +814,10 @@ def plan(t):
             assert first == 0 or n <= 4096 or first + n <= usr or first >= usr + size, "content was fetched"
         asked = [(r["offset"], r["size"]) for r in p["ranges"]]
         assert asked and all(usr <= o and o + n <= usr + size for o, n in asked)
-        text = gybe(h, "plan", server.url("new.release.json")).stdout
+        text = gybe(h, "plan", server.url + "new.release.json").stdout
         assert "copied from the slots" in text
         server.ranges.clear()
-        gybe(h, "stage", server.url("new.release.json"))
+        gybe(h, "stage", server.url + "new.release.json")
         got = [(o, n) for o, n in server.ranges if usr <= o < usr + size and (o, n) in asked]
     t.check(h)
     b = history(h)[-1]["bytes"]
@@ -897,7 +876,7 @@ def esp_parts(t):
     t = Kernels.of(t).same
     h = t.host()
     with Server(t.repo) as server:
-        p = json.loads(gybe(h, "plan", "--json", server.url("new.release.json")).stdout)
+        p = json.loads(gybe(h, "plan", "--json", server.url + "new.release.json").stdout)
     server, _, _, _ = t.stage(h, t.repo)
     got, size = esp_bytes(t, server)
     check_boot(t, h)
@@ -989,13 +968,13 @@ def killed(t):
     for _ in range(ROUNDS):
         h = t.host()
         with Server(t.repo, delay=0.002) as server:
-            p = spawn(h, "--no-progress", "stage", server.url("new.release.json"))
+            p = spawn(h, "--no-progress", "stage", server.url + "new.release.json")
             time.sleep(rng.uniform(0, took))
             p.send_signal(signal.SIGKILL)
             p.wait()
             deadline = time.monotonic() + 30
             while True:                                # what was on its way is still being counted
-                r = gybe(h, "stage", server.url("new.release.json"), check=False)
+                r = gybe(h, "stage", server.url + "new.release.json", check=False)
                 if r.returncode != 5 or time.monotonic() > deadline:
                     break
                 time.sleep(0.1)

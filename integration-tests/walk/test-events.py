@@ -12,10 +12,10 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+import web
 from cases import Cases
 from sandbox import SOURCE, Host, build, expect, gybe, image, keygen, release_tool, sign
 
@@ -36,12 +36,9 @@ def parse(entry):
     return fields
 
 
-class NotFound(http.server.BaseHTTPRequestHandler):
+class NotFound(web.Quiet, http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_error(404)
-
-    def log_message(self, *args):
-        pass
 
 
 class Journal:
@@ -168,11 +165,9 @@ def cases(t):
         expect(h, 3, "update")
         said, = j.expect("refused-policy")
         assert "pinned to 3.0.1" in said["MESSAGE"] and said["GYBE_CODE"], said
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), NotFound) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            h, j = t.host("nowhere", url=f"http://127.0.0.1:{server.server_port}/")
+        with web.Server(NotFound) as server:
+            h, j = t.host("nowhere", url=server.url)
             expect(h, 1, "check")
-            server.shutdown()
         j.expect("source-unreachable")
         h, j = t.host("changed")
         path = t.feed / "acl-3.0.2.cosi"

@@ -9,12 +9,12 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+import web
 from cases import Cases
 from sandbox import MIB, Host, build, expect, gybe, history, image, keygen, sign, spawn, status
 
@@ -28,7 +28,7 @@ class Node:
         self.answers, self.asked, self.heads, self.first = 200, 0, [], None
         node = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(web.Quiet, http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 node.asked += 1
                 node.heads.append(dict(self.headers))
@@ -42,20 +42,11 @@ class Node:
                 self.end_headers()
                 self.wfile.write(b"ok")
 
-            def log_message(self, *args):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/healthz"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server = web.Server(Handler)
+        self.url = self.server.url + "healthz"
 
     def restart(self, answers):
         self.answers, self.asked, self.heads, self.first = answers, 0, [], None
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 class Test(Cases):
@@ -82,7 +73,7 @@ class Test(Cases):
         try:
             f(node)
         finally:
-            node.close()
+            node.server.stop()
 
     def run(self):
         """Most of a case is waiting, so many run side by side, each with a workload of its own."""

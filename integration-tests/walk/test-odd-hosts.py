@@ -4,19 +4,17 @@
 is one sentence of design.md or formats.md, tried on a host made of files."""
 
 import base64
-import functools
 import hashlib
-import http.server
 import json
 import os
 import shutil
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
+import web
 from cases import Cases
 from kill import kill_at
 from sandbox import (ACL, GLOBAL, MIB, Host, boot_files, command, environ, expect, gybe, history, image, pe, run, slot_cmdline,
@@ -24,11 +22,6 @@ from sandbox import (ACL, GLOBAL, MIB, Host, boot_files, command, environ, expec
 
 VERSIONS = ("3.0.1", "3.0.2", "3.0.3")
 STATE = "/var/lib/gybe"
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
 
 
 class Test(Cases):
@@ -109,19 +102,14 @@ def inline_image(directory, version):
 def main():
     with tempfile.TemporaryDirectory(prefix="gybe-odd-") as tmp:
         t = Test(Path(tmp))
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=tmp))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        source = {"source": {"type": "feed", "url": f"http://127.0.0.1:{server.server_port}/index.json"}}
-        try:
-            missing_facts(t)
-            layouts(t)
-            verdicts(t)
-            orders(t)
-            memory(t)
-            feeds(t, source)
-            command_line(t)
-        finally:
-            server.shutdown()
+        missing_facts(t)
+        layouts(t)
+        verdicts(t)
+        orders(t)
+        memory(t)
+        with web.files(tmp) as server:
+            feeds(t, {"source": {"type": "feed", "url": server.url + "index.json"}})
+        command_line(t)
     return t.end()
 
 

@@ -6,24 +6,22 @@ must have nothing to complain of."""
 
 import base64
 import hashlib
-import http.server
 import json
 import os
 import signal
 import shutil
 import sys
 import tempfile
-import threading
 import time
 import uuid
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
+import nebraska
+import web
 from agent import Agent
 from cases import Cases
-import nebraska
 from kill import kill_at
 from sandbox import MIB, Host, command, expect, gybe, history, image, job, run, spawn, status
 
@@ -31,22 +29,13 @@ MACHINE = "3d999098-59bc-89f2-b234-a39b484169de"   # of 0123...: SHA-384 of its 
 STORY = ["granted", "downloading", "downloaded", "installed", "complete"]
 
 
-class Files(http.server.SimpleHTTPRequestHandler):
+class Files(web.Files):
     slow = 0.0
-
-    def log_message(self, *args):
-        pass
 
     def copyfile(self, source, out):
         while data := source.read(65536):
             time.sleep(Files.slow)
             out.write(data)
-
-    def handle(self):
-        try:
-            super().handle()
-        except OSError:
-            pass
 
 
 class Test(Cases):
@@ -71,10 +60,8 @@ class Test(Cases):
         foreign.write_json(self.files / "stranger.release.json", foreign.envelope("release", foreign.release(
             self.images["3.0.2"], self.cosi["3.0.2"], self.files / "stranger.cosi", serial=2026110402), [stranger]))
         shutil.copyfile(self.files / "acl-3.0.2.cosi", self.files / "alone.cosi")
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, directory=str(self.files)))
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        self.codebase = f"http://127.0.0.1:{self.server.server_port}/"
+        self.server = web.files(self.files, Files)
+        self.codebase = self.server.url
         self.fresh = Host(work / "fresh", usr_size=2 * MIB, esp_size=34 * MIB)
         self.fresh.install(self.images["3.0.1"], trust_root=root, policy={"attempts": 1})
         self.fresh.write("/etc/machine-id", "0123456789abcdef0123456789abcdef\n")
@@ -615,7 +602,7 @@ def main():
         finally:
             for n in t.servers:
                 n.stop()
-            t.server.shutdown()
+            t.server.stop()
     return t.end()
 
 

@@ -16,10 +16,10 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+import web
 from cases import Cases
 from sandbox import Host, build, expect, gybe, history, image, keygen, release_tool, run, sign, spawn, status
 
@@ -27,13 +27,8 @@ REF = "azure-container-linux/x86_64/stable"
 VERSIONS = ("3.0.1", "3.0.2", "3.0.3")
 
 
-class Handler(http.server.SimpleHTTPRequestHandler):
+class Handler(web.Kept, http.server.SimpleHTTPRequestHandler):
     """A web server with ranges, which counts, and breaks what it is told to break."""
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True      # or each answer waits 40 ms for the ACK of its head
-
-    def log_message(self, *args):
-        pass
 
     def do_GET(self):
         s = self.server
@@ -67,17 +62,11 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             pass
 
 
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
+class Server(web.Server):
     def __init__(self, directory):
-        super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(directory)))
-        self.asked, self.sent, self.tamper = [], 0, None
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-    def handle_error(self, request, client_address):
-        pass                                               # clients may leave when they like
+        super().__init__(functools.partial(Handler, directory=str(directory)))
+        self.url = self.url.rstrip("/")
+        self.reset()
 
     def reset(self, tamper=None):
         self.asked, self.sent, self.tamper = [], 0, tamper
@@ -471,7 +460,7 @@ def updating(t):
         expect(h, 0, "stage")
         check_slot(h, "B", v3)
         assert "gybe/root.2.json" in server.asked, server.asked
-        server.shutdown()
+        server.stop()
 
     @t.case
     def _():
@@ -498,7 +487,7 @@ def main():
         t = Test(Path(tmp))
         publishing(t)
         updating(t)
-        t.server.shutdown()
+        t.server.stop()
     return t.end()
 
 

@@ -9,16 +9,15 @@ import json
 import os
 import re
 import shutil
-import socket
 import sys
 import tempfile
-import threading
 import time
 from datetime import datetime, timezone
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
+import web
 from cases import Cases
 from kill import kill_at
 from sandbox import MIB, Host, command, expect, gybe, history, image, job, spawn, status
@@ -35,13 +34,7 @@ class Receiver:
         self.got, self.keys, self.requests, self.fault = [], set(), [], None
         receiver = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True      # or each answer waits 40 ms for the ACK of its head
-
-            def log_message(self, *args):
-                pass
-
+        class Handler(web.Kept, http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 report = json.loads(body)
@@ -69,14 +62,7 @@ class Receiver:
                 self.end_headers()
                 self.wfile.write(body if status != 204 else b"")
 
-        class Server(http.server.ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *args):
-                pass
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self.server = web.Server(Handler)
 
     def take(self, key, report):
         if key not in self.keys:
@@ -85,14 +71,13 @@ class Receiver:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.server.server_port}/reports"
+        return self.server.url + "reports"
 
     def events(self):
         return [r["event"] for r in self.got]
 
     def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.stop()
 
 
 class Test(Cases):
@@ -155,12 +140,6 @@ def prompt(f):
     return r
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 STORY = ["staged", "finalized", "recovered", "committed"]
 
 
@@ -202,7 +181,7 @@ def cases(t):
     def _():
         """a receiver that is not there changes no outcome and no exit code; pauses grow, and all arrives in order at last"""
         r = t.receiver()
-        h = t.host(f"http://127.0.0.1:{free_port()}/")
+        h = t.host(f"http://127.0.0.1:{web.free_port()}/")
         story(h, t)
         s = status(h)
         assert s["outcome"] == "committed" and s["running"] == "b" and s["outbox"]["pending"] == 4, s.get("outbox")
@@ -286,7 +265,7 @@ def cases(t):
         if not shutil.which("strace"):
             return
         r = t.receiver()
-        h = t.host(f"http://127.0.0.1:{free_port()}/")
+        h = t.host(f"http://127.0.0.1:{web.free_port()}/")
         story(h, t)
         expect(h, 0, "rollback")
         h.boot()
@@ -321,7 +300,7 @@ def cases(t):
         if not shutil.which("strace"):
             return
         r = t.receiver()
-        base = t.host(f"http://127.0.0.1:{free_port()}/")
+        base = t.host(f"http://127.0.0.1:{web.free_port()}/")
         expect(base, 0, "update", t.cosi)
         base.boot()
         for call, n in [(c, n) for c in ("renameat", "fsync") for n in range(1, 60, 2)]:
@@ -386,7 +365,7 @@ def cases(t):
     def _():
         """a report that cannot be read is put aside and keeps nobody waiting"""
         r = t.receiver()
-        h = t.host(f"http://127.0.0.1:{free_port()}/")
+        h = t.host(f"http://127.0.0.1:{web.free_port()}/")
         story(h, t)
         h.write("/var/lib/gybe/outbox/00000002.json", "\0\0\0")
         h.configure({"report": {"url": r.url}})

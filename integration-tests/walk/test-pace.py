@@ -3,7 +3,6 @@
 """The workload comes first: an update waits while others wait for the disk and says so, goes on when they do not, and waits for
 nobody when a person is in a hurry. And the bandwidth limit holds."""
 
-import http.server
 import json
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+import web
 from sandbox import MIB, Host, build, gybe, history, image, keygen, sign, spawn  # noqa: E402
 
 HEARD = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -131,24 +131,15 @@ def main():
         www.mkdir()
         cosi = build(v2, www / "v2.cosi")
         sign(cosi, [keys / "release.pem"], "3.0.2", 2)
-
-        class Handler(http.server.SimpleHTTPRequestHandler):
-            def __init__(self, *a):
-                super().__init__(*a, directory=str(www))
-
-            def log_message(self, *args):
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}/v2.release.json"
+        server = web.files(www)
+        url = server.url + "v2.release.json"
         host = Host(work / "host")
         pauses(host, v1, keys, url)
         override(host, v1, keys, url)
         not_asked(host, v1, keys, url)
         bandwidth(host, v1, keys, url, cosi.stat().st_size)
         gybe(host, "status")
-        server.shutdown()
+        server.stop()
 
 
 if __name__ == "__main__":

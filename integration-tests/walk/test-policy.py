@@ -4,14 +4,11 @@
 passes what it may and history names it; pin, hold and skip are written and taken back. And the JSON schema says of each drop-in
 in the fixtures what the program says."""
 
-import functools
 import hashlib
-import http.server
 import json
 import os
 import sys
 import tempfile
-import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -19,6 +16,7 @@ import jsonschema
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import foreign
+import web
 from cases import Cases
 from sandbox import MIB, SOURCE, Host, expect, history, image, status
 
@@ -232,7 +230,7 @@ def finalize(t):
         expect(h, 0, "rollback")
 
 
-class Meanwhile(http.server.SimpleHTTPRequestHandler):
+class Meanwhile(web.Files):
     """A server in whose middle of a download somebody does something."""
     happens = staticmethod(lambda: None)
 
@@ -241,20 +239,16 @@ class Meanwhile(http.server.SimpleHTTPRequestHandler):
             self.happens()
         super().do_GET()
 
-    def log_message(self, *args):
-        pass
-
 
 def meanwhile(t):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Meanwhile, directory=str(t.work)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = web.files(t.work, Meanwhile)
 
     @t.case
     def _():
         """what an operator says while an update is being staged counts: it is not finalized"""
         for say, code in (({"hold": {"by": "ops"}}, 3), ({"skip": ["3.0.2"]}, 3), ({"windows": [CLOSED]}, 3), ("{torn", 2)):
             h = t.host()
-            h.configure({"source": {"type": "feed", "url": f"http://127.0.0.1:{server.server_port}/index.json"}})
+            h.configure({"source": {"type": "feed", "url": server.url + "index.json"}})
             text = say if isinstance(say, str) else json.dumps(say)
             Meanwhile.happens = staticmethod(lambda: h.write("/etc/gybe/policy.d/50-late.json", text))
             expect(h, code, "update")
@@ -262,7 +256,7 @@ def meanwhile(t):
             assert status(h)["phase"] == "staged" and h.var("LoaderEntryOneShot") is None, status(h)
             expect(h, 0, "finalize", "--no-reboot")
 
-    server.shutdown()
+    server.stop()
 
 
 def rules(t):

@@ -3,24 +3,17 @@
 """The main job on files: releases by gybe-release in a feed, served by nginx and by a server without Range; update, boot, commit;
 a failing health check; a silent fallback; rollback; overlapping updates. veritysetup and sgdisk are the judges."""
 
-import functools
-import http.server
 import json
 import shutil
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import demo
+import web
 from cases import Cases
 from sandbox import MIB, Host, build, expect, gybe, history, image, keygen, release_tool, run, sign, status
-
-
-class NoRange(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
 
 
 class Test(Cases):
@@ -58,12 +51,10 @@ def main():
         t = Test(work)
         t.publish("3.0.2")
         nginx, url = demo.serve(t.feed, work)
-        slow = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(NoRange, directory=str(t.feed)))
-        threading.Thread(target=slow.serve_forever, daemon=True).start()
         try:
-            cases(t, url, f"http://127.0.0.1:{slow.server_port}/")
+            with web.files(t.feed) as without_ranges:
+                cases(t, url, without_ranges.url)
         finally:
-            slow.shutdown()
             nginx.terminate()
             nginx.wait()
     return t.end()
