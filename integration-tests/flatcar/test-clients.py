@@ -27,7 +27,7 @@ from cases import Cases
 from contract import Authority
 from flatcar import Flatcar
 from realapi import RealApi
-from sandbox import BUILD, MIB, SOURCE, gybe, image, keygen, program, release_tool, sign, status
+from sandbox import BUILD, MIB, SOURCE, gybe, image, keygen, program, publish, sign, status
 
 NODE = "node-1"
 COORDINATOR = "/run/update-engine/coordinator.conf"
@@ -112,7 +112,7 @@ class Test(Cases):
             cosi = flatcar.build(img, work / f"flatcar-{version}.cosi")
             sign(cosi, [self.keys / "release.pem"], version, 1000 + n, "--floor", 1000, product="flatcar")
             self.images.append(img)
-        release_tool("publish", "--feed", self.feed, "--key", self.keys / "release.pem", "--channel", "stable", work / "flatcar-4000.2.0.cosi")
+        publish(self.feed, self.keys, work / "flatcar-4000.2.0.cosi")
         self.n, self.started = 0, []
 
     def host(self, **policy):

@@ -28,7 +28,7 @@ from contract import COMMIT, REQUEST, STATUS, Authority, new_id, request
 from machine import NODE, PATIENCE, Machine, wait
 from nebraska import Nebraska
 from realapi import RealApi
-from sandbox import BUILD, MIB, Host, build, history, image, keygen, release_tool, sign
+from sandbox import BUILD, MIB, Host, history, keygen, publish, releases
 
 
 class Test(Cases):
@@ -38,12 +38,8 @@ class Test(Cases):
         self.keys = keygen(work / "keys")
         self.feed = work / "feed"
         self.feed.mkdir()
-        self.images = {}
-        for n, version in enumerate(("3.0.1", "3.0.2"), 1):
-            self.images[version] = image(work / version, version, size=4 * MIB)
-            cosi = build(self.images[version], work / f"acl-{version}.cosi")
-            sign(cosi, [self.keys / "release.pem"], version, 1000 + n)
-        release_tool("publish", "--feed", self.feed, "--key", self.keys / "release.pem", "--channel", "stable", work / "acl-3.0.2.cosi")
+        self.images, cosis = releases(work, self.keys, ("3.0.1", "3.0.2"), size=4 * MIB)
+        publish(self.feed, self.keys, cosis["3.0.2"])
         self.fresh = Host(work / "fresh", usr_size=4 * MIB)
         self.fresh.install(self.images["3.0.1"], trust_root=self.keys / "root.json")
         self.n, self.m = 0, None

@@ -26,7 +26,7 @@ from contract import COMMIT, REQUEST, STATUS, Authority, kubeconfig, request
 from machine import PATIENCE, Machine, wait
 from nebraska import Nebraska
 from realapi import RealApi
-from sandbox import BUILD, MIB, SOURCE, Host, build, image, keygen, sign, status
+from sandbox import BUILD, MIB, SOURCE, Host, keygen, releases, status
 
 spec = importlib.util.spec_from_file_location("omaha", HERE.parent / "walk" / "test-omaha.py")
 omaha = importlib.util.module_from_spec(spec)
@@ -43,10 +43,7 @@ class Pool(Cases):
         keys = keygen(work / "keys")
         files = work / "files"
         files.mkdir()
-        images = {}
-        for n, v in enumerate(VERSIONS, 1):
-            images[v] = image(work / v, v, size=4 * MIB)
-            sign(build(images[v], files / f"acl-{v}.cosi"), [keys / "release.pem"], v, 1000 + n, "--floor", 1000)
+        images, _ = releases(files, keys, VERSIONS, floor=lambda serial: 1000, size=4 * MIB)
         self.files = web.files(files)
         self.omaha = Nebraska(track="pool", tls=self.authority.issue("omaha", "/CN=updates", "IP:127.0.0.1", "serverAuth"))
         self.offer("3.0.2")

@@ -18,7 +18,7 @@ sys.path[:0] = [str(HERE.parent / "lib"), str(HERE)]
 from contract import Authority
 from machine import PATIENCE, Machine
 from realapi import RealApi
-from sandbox import BUILD, MIB, SOURCE, Host, build, image, keygen, release_tool, sign, status
+from sandbox import BUILD, MIB, SOURCE, Host, keygen, publish, releases, status
 
 
 def commands(heading):
@@ -33,14 +33,10 @@ class Pool:
         self.work, self.authority = work, authority
         keys, self.feed = keygen(work / "keys"), work / "feed"
         self.feed.mkdir()
-        images = []
-        for n, version in enumerate(("3.0.1", "3.0.2"), 1):
-            images.append(image(work / version, version, size=4 * MIB))
-            cosi = build(images[-1], work / f"acl-{version}.cosi")
-            sign(cosi, [keys / "release.pem"], version, 1000 + n)
-        release_tool("publish", "--feed", self.feed, "--key", keys / "release.pem", "--channel", "stable", cosi)
+        images, cosis = releases(work, keys, ("3.0.1", "3.0.2"), size=4 * MIB)
+        publish(self.feed, keys, cosis["3.0.2"])
         self.fresh = Host(work / "fresh", usr_size=4 * MIB)
-        self.fresh.install(images[0], trust_root=keys / "root.json")
+        self.fresh.install(images["3.0.1"], trust_root=keys / "root.json")
 
 
 def power(machine, over):

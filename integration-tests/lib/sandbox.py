@@ -439,3 +439,18 @@ def sign(cosi, keys, version, serial, *more, product="azure-container-linux", ch
         argv += ["--key", k]
     release_tool(*argv, "--product", product, "--channel", channel, "--version", version, "--serial", serial, *more, cosi)
     return Path(str(cosi)[:-len(".cosi")] + ".release.json")
+
+
+def releases(work, keys, versions, floor=None, **how):
+    """{version: Image} and {version: signed COSI}; serials from 1001 on. floor: what a serial lets come back; how: of image()."""
+    images, cosis = {}, {}
+    for serial, version in enumerate(versions, 1001):
+        images[version] = image(work / version, version, **how)
+        cosis[version] = build(images[version], work / f"acl-{version}.cosi")
+        sign(cosis[version], [keys / "release.pem"], version, serial, *(["--floor", floor(serial)] if floor else []))
+    return images, cosis
+
+
+def publish(feed, keys, cosi):
+    """The newest of the channel stable."""
+    release_tool("publish", "--feed", feed, "--key", keys / "release.pem", "--channel", "stable", cosi)

@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from agent import Agent, chain_holds
-from sandbox import MIB, Host, build, gybe, image, keygen, release_tool, sign, spawn
+from sandbox import MIB, Host, gybe, keygen, publish, releases, spawn
 
 ROUNDS = int(os.environ.get("GYBE_ROUNDS", "12"))
 SEED = int(os.environ.get("GYBE_SEED", str(int(time.time()))))
@@ -176,12 +176,8 @@ def main():
         keys = keygen(work / "keys")
         feed = work / "feed"
         feed.mkdir()
-        images = {}
-        for n, version in enumerate(("3.0.1", "3.0.2"), 1):
-            images[version] = image(work / version, version, size=4 * MIB)
-            cosi = build(images[version], work / f"acl-{version}.cosi")
-            sign(cosi, [keys / "release.pem"], version, 1000 + n)
-        release_tool("publish", "--feed", feed, "--key", keys / "release.pem", "--channel", "stable", cosi)
+        images, cosis = releases(work, keys, ("3.0.1", "3.0.2"), size=4 * MIB)
+        publish(feed, keys, cosis["3.0.2"])
         base = Host(work / "base", usr_size=4 * MIB)
         base.install(images["3.0.1"], trust_root=keys / "root.json",
                      config={"source": {"type": "feed", "url": f"file://{feed}/index.json", "interval": "10s"}},

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from agent import Agent, Feed, chain_holds
 from cases import Cases
-from sandbox import MIB, Host, build, gybe, image, keygen, release_tool, sign
+from sandbox import MIB, Host, gybe, keygen, publish, releases, sign
 
 FULL = {"automation": "full", "soak": "1s", "attempts": 2}
 OPERATOR = "/etc/gybe/policy.d/90-operator.json"
@@ -30,17 +30,13 @@ class Test(Cases):
     def __init__(self, work):
         self.work = work
         self.keys = keygen(work / "keys")
-        self.images, self.cosis = {}, {}
-        for n, version in enumerate(("3.0.1", "3.0.2", "3.0.3"), 1):
-            self.images[version] = image(work / version, version, size=4 * MIB)
-            self.cosis[version] = build(self.images[version], work / f"acl-{version}.cosi")
-            sign(self.cosis[version], [self.keys / "release.pem"], version, 1000 + n)
+        self.images, self.cosis = releases(work, self.keys, ("3.0.1", "3.0.2", "3.0.3"), size=4 * MIB)
         self.fresh = Host(work / "fresh", usr_size=4 * MIB)
         self.fresh.install(self.images["3.0.1"], trust_root=self.keys / "root.json")
         self.n = 0
 
     def publish(self, feed, version):
-        release_tool("publish", "--feed", feed, "--key", self.keys / "release.pem", "--channel", "stable", self.cosis[version])
+        publish(feed, self.keys, self.cosis[version])
 
     def world(self, policy=None, version="3.0.2", **source):
         """A host that runs 3.0.1, a feed that offers a later one, and an agent that was not started yet."""
@@ -300,14 +296,14 @@ def cases(t):
         again.parent.mkdir()
         shutil.copyfile(t.cosis["3.0.2"], again)
         sign(again, [t.keys / "release.pem"], "3.0.2-again", 1002 + 5)
-        release_tool("publish", "--feed", feed.folder, "--key", t.keys / "release.pem", "--channel", "stable", again)
+        publish(feed.folder, t.keys, again)
         a.wait(lambda: a.memory().get("offer", {}).get("version") == "3.0.2-again", "the other name")
         a.stays(lambda: a.phase() == "idle", "the quarantine by content", 3)
         newer = t.work / f"newer-{t.n}" / "acl-3.0.3-newer.cosi"
         newer.parent.mkdir()
         shutil.copyfile(t.cosis["3.0.3"], newer)
         sign(newer, [t.keys / "release.pem"], "3.0.3", 1002 + 9)
-        release_tool("publish", "--feed", feed.folder, "--key", t.keys / "release.pem", "--channel", "stable", newer)
+        publish(feed.folder, t.keys, newer)
         a.wait(lambda: a.phase() == "finalized" and a.journal()["version"] == "3.0.3", "the repaired one")
 
     @t.case

@@ -24,7 +24,7 @@ import demo
 import web
 from agentbus import INTERFACE, NAME, PATH, Agent, Bus, wait
 from cases import Cases
-from sandbox import BUILD, MIB, SOURCE, Host, build, gybe, history, image, keygen, release_tool, sign, status
+from sandbox import BUILD, MIB, SOURCE, Host, gybe, history, keygen, publish, releases, status
 
 POLICY = SOURCE / "policy/org.gybe.Update1.conf"
 XML = SOURCE / "updater/control/org.gybe.Update1.xml"
@@ -38,15 +38,11 @@ class Test(Cases):
         self.keys = keygen(work / "keys")
         self.feed = work / "feed"
         self.feed.mkdir()
-        self.images, self.cosis = {}, {}
-        for n, version in enumerate(("3.0.1", "3.0.2", "3.0.3"), 1):
-            self.images[version] = image(work / version, version)
-            self.cosis[version] = build(self.images[version], work / f"acl-{version}.cosi")
-            sign(self.cosis[version], [self.keys / "release.pem"], version, 1000 + n, "--floor", 1000 + n - 1)
+        self.images, self.cosis = releases(work, self.keys, ("3.0.1", "3.0.2", "3.0.3"), floor=lambda serial: serial - 1)
         self.publish("3.0.2")
 
     def publish(self, version):
-        release_tool("publish", "--feed", self.feed, "--key", self.keys / "release.pem", "--channel", "stable", self.cosis[version])
+        publish(self.feed, self.keys, self.cosis[version])
 
     def host(self, name, url=None, **policy):
         h = Host(self.work / name)

@@ -20,7 +20,7 @@ from agentbus import NAME as GYBE
 from agentbus import Agent, Bus, wait
 from cases import Cases
 from mockbus import MockBus
-from sandbox import MIB, SOURCE, Host, build, gybe, image, keygen, program, release_tool, sign, status
+from sandbox import MIB, SOURCE, Host, gybe, keygen, program, publish, releases, status
 
 NAME, PATH, INTERFACE = "com.coreos.update1", "/com/coreos/update1", "com.coreos.update1.Manager"
 IDLE, NEED_REBOOT = "UPDATE_STATUS_IDLE", "UPDATE_STATUS_UPDATED_NEED_REBOOT"
@@ -53,12 +53,8 @@ class Test(Cases):
         self.keys = keygen(work / "keys")
         self.feed = work / "feed"
         self.feed.mkdir()
-        self.images, self.cosis = {}, {}
-        for n, version in enumerate(("3.0.1", "3.0.2"), 1):
-            self.images[version] = image(work / version, version, size=8 * MIB)
-            self.cosis[version] = build(self.images[version], work / f"acl-{version}.cosi")
-            sign(self.cosis[version], [self.keys / "release.pem"], version, 1000 + n, "--floor", 1000 + n - 1)
-        release_tool("publish", "--feed", self.feed, "--key", self.keys / "release.pem", "--channel", "stable", self.cosis["3.0.2"])
+        self.images, self.cosis = releases(work, self.keys, ("3.0.1", "3.0.2"), floor=lambda serial: serial - 1, size=8 * MIB)
+        publish(self.feed, self.keys, self.cosis["3.0.2"])
         self.started = []          # agents and clients: stopped when their case is over
 
     def host(self, name, compat=True, **policy):

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import web
 from cases import Cases
-from sandbox import SOURCE, Host, build, expect, gybe, image, keygen, release_tool, sign
+from sandbox import SOURCE, Host, build, expect, gybe, image, keygen, publish, sign
 
 CATALOG = SOURCE / "units/gybe.catalog"
 
@@ -83,7 +83,7 @@ class Test(Cases):
     def publish(self, version, serial):
         cosi = build(image(self.work / version, version), self.work / f"acl-{version}.cosi")
         sign(cosi, [self.keys / "release.pem"], version, serial, "--floor", 1000)
-        release_tool("publish", "--feed", self.feed, "--key", self.keys / "release.pem", "--channel", "stable", cosi)
+        publish(self.feed, self.keys, cosi)
         return cosi
 
     def host(self, name, url=None, **options):

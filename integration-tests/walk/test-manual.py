@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from cases import Cases
-from sandbox import SOURCE, Host, build, gybe, image, keygen, program, release_tool, sign
+from sandbox import SOURCE, Host, build, gybe, image, keygen, program, publish, sign
 
 PAGES = sorted((SOURCE / "units/man").iterdir())
 cases = Cases()
@@ -98,7 +98,7 @@ def _():
         v1, v2 = image(work / "1", "3.0.1"), image(work / "2", "3.0.2")
         cosi = build(v2, work / "acl-3.0.2.cosi")
         sign(cosi, [key / "release.pem"], "3.0.2", 1002)
-        release_tool("publish", "--feed", feed, "--key", key / "release.pem", "--channel", "stable", cosi)
+        publish(feed, key, cosi)
         h = Host(work / "host")
         h.install(v1, trust_root=key / "root.json", config={"source": {"type": "feed", "url": f"file://{feed}"}})
         h.write("/etc/gybe/health.d/required.d/50-sick", "#!/bin/sh\n[ $GYBE_SLOT = a ]\n")

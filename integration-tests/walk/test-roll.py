@@ -15,7 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
 from cases import Cases
-from sandbox import MIB, Host, build, gybe, image, keygen, sign, status
+from sandbox import MIB, Host, gybe, keygen, releases, status
 
 KUBERNETES = HERE.parent / "kubernetes"
 PREFIX = "acl.microsoft.com"
@@ -128,12 +128,7 @@ class Test(Cases):
     def __init__(self, work):
         self.work = work
         keys = keygen(work / "keys")
-        self.cosis = {}
-        images = {}
-        for n, version in enumerate(("3.0.1", "3.0.2"), 1):
-            images[version] = image(work / version, version, size=2 * MIB)
-            self.cosis[version] = build(images[version], work / f"acl-{version}.cosi")
-            sign(self.cosis[version], [keys / "release.pem"], version, 1000 + n, "--floor", 1000)
+        images, self.cosis = releases(work, keys, ("3.0.1", "3.0.2"), floor=lambda serial: 1000, size=2 * MIB)
         self.fresh = Host(work / "fresh", usr_size=2 * MIB)
         self.fresh.install(images["3.0.1"], trust_root=keys / "root.json", policy={"attempts": 1, "soak": "0s"})
         self.n = 0

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 import demo
 import web
 from cases import Cases
-from sandbox import MIB, Host, build, expect, gybe, history, image, keygen, release_tool, run, sign, status
+from sandbox import MIB, Host, build, expect, gybe, history, image, keygen, publish, run, sign, status
 
 
 class Test(Cases):
@@ -30,7 +30,7 @@ class Test(Cases):
             sign(self.cosis[version], [self.keys / "release.pem"], version, 1000 + n, "--floor", 1000 + n - 1)
 
     def publish(self, version):
-        release_tool("publish", "--feed", self.feed, "--key", self.keys / "release.pem", "--channel", "stable", self.cosis[version])
+        publish(self.feed, self.keys, self.cosis[version])
 
     def host(self, name="host", version="3.0.1", **options):
         h = Host(self.work / name)
