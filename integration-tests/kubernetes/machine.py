@@ -89,8 +89,7 @@ class Machine:
         self.kill_node()
         if self.gybed:
             self.gybed.stop(signal.SIGKILL)
-        for pid in self.jobs():
-            os.kill(pid, signal.SIGKILL)
+        self.host.end_jobs()
 
     def close(self):
         self.stop()
@@ -103,15 +102,7 @@ class Machine:
         return any(c[0].startswith("Reboot") for c in self.logind.calls)
 
     def jobs(self):
-        out = []
-        for p in Path("/proc").iterdir():
-            try:
-                words = (p / "cmdline").read_bytes().split(b"\0") if p.name.isdigit() else [b""]
-            except OSError:
-                continue
-            if words[0].endswith(b"/gybe-job") and str(self.host.root).encode() in words:
-                out.append(int(p.name))
-        return out
+        return self.host.jobs()
 
     def reboot(self, node=True, **how):
         """Everything is gone, the loader does what it does, gybe-commit.service settles, both daemons start."""

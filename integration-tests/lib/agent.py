@@ -91,18 +91,7 @@ class Agent:
         return [e["event"] for e in self.history()]
 
     def jobs(self):
-        """Pids of this host's jobs and of what they started."""
-        out = []
-        for p in Path("/proc").iterdir():
-            if not p.name.isdigit():
-                continue
-            try:
-                words = (p / "cmdline").read_bytes().split(b"\0")
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if words[0].endswith(b"/gybe-job") and str(self.host.root).encode() in words:
-                out.append(int(p.name))
-        return out
+        return self.host.jobs()
 
     def wait(self, until, what, seconds=None):
         end = time.monotonic() + (seconds or PATIENCE)
@@ -124,18 +113,9 @@ class Agent:
         """gybe-job as a unit would run it."""
         return run(*command(self.host, *args, of="gybe-job"), check=False, stdin=subprocess.DEVNULL, env=environ())
 
-    def end_jobs(self):
-        for pid in self.jobs():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        while self.jobs():
-            time.sleep(0.02)
-
     def power_off(self):
         self.kill()
-        self.end_jobs()
+        self.host.end_jobs()
 
     def reboot(self, **how):
         """Everything is gone; the loader does what it does; gybe-commit.service settles. Returns that job."""

@@ -14,8 +14,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
+import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -329,6 +331,28 @@ class Host:
                    "ACL_ACTIVE_VOLUME_STATUS=ok\nACL_ACTIVE_VOLUME_DEFAULTED=0\n")
         self.set_var("LoaderEntrySelected", entry, attrs=6)
         return entry
+
+    # what runs on it
+    def jobs(self):
+        """Pids of its jobs and of what they started."""
+        out = []
+        for p in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = p.read_bytes().split(b"\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if words[0].endswith(b"/gybe-job") and str(self.root).encode() in words:
+                out.append(int(p.parent.name))
+        return out
+
+    def end_jobs(self):
+        for pid in self.jobs():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        while self.jobs():
+            time.sleep(0.02)
 
     def snapshot(self, labels=None):
         """Digests of everything that must not change by accident: partitions, ESP files, EFI variables."""

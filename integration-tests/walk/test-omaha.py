@@ -567,7 +567,7 @@ def cases(t):
             assert me(n).history == STORY and 'installsource="scheduler"' in n.requests[0], me(n).history
         finally:
             agent.stop()
-            agent.end_jobs()
+            h.end_jobs()
 
     @t.case
     def _():
