@@ -21,6 +21,14 @@
  * requests and 220 kB for nothing with 8 KiB, 198 and 63 kB with 4, 225 and none without. */
 #define GAP_MAX 4096u
 
+/* A place in the list of frames: where frame begins, packed and unpacked. */
+typedef struct Place {
+        uint32_t frame;
+        uint64_t packed, raw;
+} Place;
+
+#define MARK_EVERY 256u /* frames: a table of millions of frames is not passed for each of them */
+
 struct Pieces {
         Container *container;
         bool has_index;
@@ -31,6 +39,8 @@ struct Pieces {
         char path[COSI_PATH_MAX]; /* of the image that the table is of; "": none was read */
         uint64_t image_at;
         SeekTable table;
+        Place *marks; /* of every MARK_EVERYth frame, from the first on; packed from the beginning of the file */
+        size_t n_marks;
 
         ZSTD_DCtx *zstd;
         uint8_t *packed, *raw, *out;
@@ -44,6 +54,7 @@ Pieces *pieces_free(Pieces *p)
                 return NULL;
         (void) ZSTD_freeDCtx(p->zstd);
         seektable_done(&p->table);
+        free(p->marks);
         bytes_done(&p->frames);
         free(p->packed);
         free(p->raw);
@@ -235,6 +246,31 @@ static int check_table(const Pieces *p, const CosiImage *image, Why *why)
         return 0;
 }
 
+static void step(const Pieces *p, Place *at)
+{
+        at->packed += p->table.entries[at->frame].compressed;
+        at->raw += p->table.entries[at->frame].raw;
+        at->frame++;
+}
+
+static int mark_table(Pieces *p, Why *why)
+{
+        Place at = { .packed = p->image_at };
+
+        free(p->marks);
+        p->n_marks = 0;
+        p->marks = calloc(p->table.n_entries / MARK_EVERY + 1, sizeof(*p->marks));
+        if (!p->marks)
+                return fail_errno(why, -ENOMEM, WHY_HOST, "frames");
+        p->marks[p->n_marks++] = at;
+        while (at.frame < p->table.n_entries) {
+                step(p, &at);
+                if (at.frame % MARK_EVERY == 0 && at.frame < p->table.n_entries)
+                        p->marks[p->n_marks++] = at;
+        }
+        return 0;
+}
+
 static int open_table(Pieces *p, const CosiImage *image, Why *why)
 {
         uint64_t at = 0, size = 0;
@@ -254,6 +290,8 @@ static int open_table(Pieces *p, const CosiImage *image, Why *why)
         r = index_has_frames(p, image) ? table_from_index(p, image, why) : table_from_image(p, image, why);
         if (r >= 0)
                 r = check_table(p, image, why);
+        if (r >= 0)
+                r = mark_table(p, why);
         if (r < 0) {
                 seektable_done(&p->table);
                 return r;
@@ -264,17 +302,20 @@ static int open_table(Pieces *p, const CosiImage *image, Why *why)
 
 /* --- which frames --- */
 
-/* A place in the list of frames: where frame begins, packed and unpacked. */
-typedef struct Place {
-        uint32_t frame;
-        uint64_t packed, raw;
-} Place;
-
-static void step(const Pieces *p, Place *at)
+/* The last mark that is not behind this byte. */
+static Place mark_before(const Pieces *p, uint64_t byte)
 {
-        at->packed += p->table.entries[at->frame].compressed;
-        at->raw += p->table.entries[at->frame].raw;
-        at->frame++;
+        size_t low = 0, high = p->n_marks;
+
+        while (high - low > 1) {
+                size_t mid = low + (high - low) / 2;
+
+                if (p->marks[mid].raw <= byte)
+                        low = mid;
+                else
+                        high = mid;
+        }
+        return p->marks[low];
 }
 
 /* Moves to the frame that holds this byte of the image. */
@@ -328,7 +369,7 @@ static int runs_add(Runs *runs, uint64_t offset, uint64_t size)
 
 static int find_runs(const Pieces *p, const BlockRange *ranges, size_t n, Runs *ret)
 {
-        Place at = { .packed = p->image_at };
+        Place at = mark_before(p, n > 0 ? (uint64_t) ranges[0].first * BLOCK : 0);
 
         for (size_t i = 0; i < n; i++) {
                 uint64_t end = ((uint64_t) ranges[i].first + ranges[i].count) * BLOCK;
@@ -443,7 +484,7 @@ int pieces_blocks(Pieces *p, const CosiImage *image, const BlockRange *ranges, s
                   const FetchSink *sink, Why *why)
 {
         _cleanup_(runs_done) Runs runs = { 0 };
-        Place at = { 0 };
+        Place at;
         size_t run = 0;
         int r;
 
@@ -454,7 +495,7 @@ int pieces_blocks(Pieces *p, const CosiImage *image, const BlockRange *ranges, s
                 return r;
         if (find_runs(p, ranges, n, &runs) < 0)
                 return fail_errno(why, -ENOMEM, WHY_HOST, "frames");
-        at.packed = p->image_at;
+        at = mark_before(p, n > 0 ? (uint64_t) ranges[0].first * BLOCK : 0);
         p->n_out = 0;
         for (size_t i = 0; r == 0 && i < n; i++)
                 r = send_range(p, &at, &ranges[i], &runs, &run, sink, why);
@@ -463,13 +504,14 @@ int pieces_blocks(Pieces *p, const CosiImage *image, const BlockRange *ranges, s
 
 int pieces_frame(Pieces *p, const CosiImage *image, uint64_t byte, PieceFrame *ret, Why *why)
 {
-        Place at = { 0 };
         int r = open_table(p, image, why);
+        Place at;
 
         if (r < 0)
                 return r;
         if (byte >= p->table.raw)
                 return bad(p, why, "blocks", "an image in it has fewer blocks");
+        at = mark_before(p, byte);
         seek_byte(p, &at, byte);
         *ret = (PieceFrame){ at.raw, p->table.entries[at.frame].raw, p->table.checksums,
                              p->table.entries[at.frame].checksum };
