@@ -238,13 +238,13 @@ static int read_unit(Area *area, uint64_t offset, void *buf, size_t size)
         return 0;
 }
 
+/* In the sentence, not in a hint: who reads ahead or behind passes on no more than that. */
 static int fail_read(const Area *area, int r, uint64_t at, Why *why)
 {
-        (void) fail_errno(why, r, WHY_HOST, "%s: cannot read %s at byte %" PRIu64, area->path,
-                          area->part->label, at);
-        if (r == -ETIMEDOUT || r == -ENOLINK || r == -EBADE)
-                (void) fail_hint(why, r, "the disk could not be reached; its sectors may be sound");
-        return r;
+        bool away = r == -ETIMEDOUT || r == -ENOLINK || r == -EBADE;
+
+        return fail_errno(why, r, WHY_HOST, "%s: %scannot read %s at byte %" PRIu64, area->path,
+                          away ? "the disk is out of reach, " : "", area->part->label, at);
 }
 
 int area_read(Area *area, uint64_t offset, void *buf, size_t size, Why *why)
