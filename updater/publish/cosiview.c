@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #define WINDOW_LOG_MAX COSI_WINDOW_LIMIT /* an engineer's machine may spend what a host would not */
+#define GPT_MAX        (4u * MIB)
 
 void cosi_view_done(CosiView *v)
 {
@@ -50,6 +51,30 @@ int cosi_view_open(CosiView *v, const char *url, uint64_t expect_size, WhyKind k
         return r < 0 ? r : cosi_view_parse(v, kind, why);
 }
 
+int cosi_view_gpt(CosiView *v, WhyKind kind, Partition **ret, size_t *ret_n, Why *why)
+{
+        _cleanup_(bytes_done) Bytes region = BYTES_NULL;
+        Partition *parts = calloc(DISK_PARTITIONS_MAX, sizeof(*parts));
+        size_t n = 0;
+        int r = 0;
+
+        if (!parts)
+                return fail_errno(why, -ENOMEM, WHY_HOST, "GPT");
+        if (v->cosi.n_regions > 0) {
+                r = fetch_member_bytes(v->fetch, &v->cosi.regions[0].image, WINDOW_LOG_MAX, kind, GPT_MAX,
+                                       &region, why);
+                if (r >= 0)
+                        r = gpt_parse_region(region.data, region.size, v->cosi.lba_size, parts, &n, why);
+        }
+        if (r < 0) {
+                free(parts);
+                return r;
+        }
+        *ret = parts;
+        *ret_n = n;
+        return 0;
+}
+
 /* --- files of the ESP --- */
 
 static int digest_data(void *ctx, const void *data, size_t size, Why *why)
@@ -72,7 +97,7 @@ static int digest_zero(void *ctx, uint64_t size, Why *why)
         return 0;
 }
 
-static int hash_file(CosiView *v, size_t i, char hex[SHA256_HEX], Why *why)
+int cosi_view_hash(CosiView *v, size_t i, char hex[SHA256_HEX], Why *why)
 {
         Digest *digest = NULL;
         FetchSink sink = { .data = digest_data, .zero = digest_zero };
@@ -95,7 +120,7 @@ static int add_file(CosiView *v, size_t i, BootKind kind, Why *why)
 {
         _cleanup_(pe_summary_done) PeSummary pe = { 0 };
         char hex[SHA256_HEX];
-        int r = hash_file(v, i, hex, why);
+        int r = cosi_view_hash(v, i, hex, why);
 
         if (r >= 0 && boot_kind_is_pe(kind))
                 r = fetch_esp_pe(v->fetch, &v->esp, i, &pe, why);

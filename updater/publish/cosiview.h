@@ -28,7 +28,11 @@ int cosi_view_open(CosiView *v, const char *url, uint64_t expect_size, WhyKind k
 /* Its halves, for who must compare the digest before anything is parsed (v->file is open then). */
 int cosi_view_digest(CosiView *v, Why *why);
 int cosi_view_parse(CosiView *v, WhyKind kind, Why *why);
+/* The partitions of its GPT, in an array that the caller frees; none where it has no disk section. */
+int cosi_view_gpt(CosiView *v, WhyKind kind, Partition **ret, size_t *ret_n, Why *why);
 /* The ESP's files of interest with digests and PE summaries. */
 int cosi_view_boot(CosiView *v, WhyKind kind, Why *why);
+/* After that: the digest of any file of the ESP. */
+int cosi_view_hash(CosiView *v, size_t i, char hex[65], Why *why);
 /* The superblock of the hash image. */
 int cosi_view_verity(CosiView *v, WhyKind kind, Why *why);

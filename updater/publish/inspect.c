@@ -14,8 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#define GPT_MAX (4u * MIB)
-
 static Json *table_json(const SeekTable *t)
 {
         Json *j = json_new_object();
@@ -59,21 +57,14 @@ static Json *partition_json(const Partition *p)
 
 static int add_gpt(CosiView *v, Json *doc, Why *why)
 {
-        _cleanup_(bytes_done) Bytes region = BYTES_NULL;
-        Partition *parts;
+        Partition *parts = NULL;
         Json *list;
         size_t n = 0;
         int r;
 
         if (v->cosi.n_regions == 0)
                 return 0;
-        parts = calloc(DISK_PARTITIONS_MAX, sizeof(*parts));
-        if (!parts)
-                return fail_errno(why, -ENOMEM, WHY_HOST, "GPT");
-        r = fetch_member_bytes(v->fetch, &v->cosi.regions[0].image, COSI_WINDOW_LIMIT, WHY_IMAGE, GPT_MAX,
-                               &region, why);
-        if (r >= 0)
-                r = gpt_parse_region(region.data, region.size, v->cosi.lba_size, parts, &n, why);
+        r = cosi_view_gpt(v, WHY_IMAGE, &parts, &n, why);
         list = json_new_array();
         for (size_t i = 0; r >= 0 && i < n; i++)
                 json_add(list, partition_json(&parts[i]));
