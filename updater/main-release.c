@@ -20,6 +20,7 @@ static const Verb verbs[] = {
         { "sign", "writes or extends X.release.json", verb_sign },
         { "publish", "into a feed, a registry or an OSTree repository", verb_publish },
         { "inspect", "shows everything in a COSI or a signed file", verb_inspect },
+        { "diff", "says what changes from one COSI to another", verb_diff },
         { "verify", "says valid, or the first reason why not", verb_verify },
 };
 

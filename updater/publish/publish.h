@@ -151,6 +151,11 @@ int publish_inspect(const Env *env, const char *what, Meter *meter, Json **ret, 
 /* The same for people. */
 char *inspect_text(const Json *doc);
 
+/* gybe.diff/1: what changes from one COSI to another; paths or URLs. */
+int publish_diff(const Env *env, const char *old, const char *new, Meter *meter, Json **ret, Why *why);
+/* The same for people. */
+char *diff_text(const Json *doc);
+
 typedef struct VerifyOptions {
         const char *
                 what; /* path or URL of X.cosi or X.release.json (its sibling is found), root.N.json or index.json */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-/* inspect and verify */
+/* inspect, diff and verify */
 
 #include "publish/options.h"
 #include "publish/verbs.h"
@@ -33,6 +33,34 @@ int verb_inspect(Cli *cli, Why *why)
         r = publish_inspect(cli->env, rest[0], cli->meter, &cli->result, why);
         if (r >= 0)
                 cli->text = inspect_text(cli->result);
+        return r;
+}
+
+int verb_diff(Cli *cli, Why *why)
+{
+        _cleanup_(strv_freep) char **rest = NULL;
+        int r;
+
+        if (cli->help) {
+                cli->text = options_help(
+                        NULL, 0, "gybe-release diff X Y [--json]",
+                        "Says what changes from the COSI X to the COSI Y: version, sizes, root hash and "
+                        "salt; "
+                        "packages; files\nof the ESP, with the words of kernel command lines; partitions; "
+                        "and "
+                        "how many blocks of Y a host that runs\nX does not have, which is about what it will "
+                        "download before compression. What is equal is not shown.\nX and Y are paths or "
+                        "http(s) URLs. Nothing is verified: see verify.");
+                return 0;
+        }
+        r = options_parse(NULL, 0, "diff", cli->argv, &rest, why);
+        if (r < 0)
+                return r;
+        if (strv_len(rest) != 2)
+                return fail(why, -EINVAL, WHY_USAGE, "usage", "diff: needs two COSIs, the older one first");
+        r = publish_diff(cli->env, rest[0], rest[1], cli->meter, &cli->result, why);
+        if (r >= 0)
+                cli->text = diff_text(cli->result);
         return r;
 }
 

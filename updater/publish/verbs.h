@@ -30,4 +30,5 @@ int verb_publish(Cli *cli, Why *why);
 int verb_publish_ostree(Cli *cli, Why *why); /* with --ostree */
 int verb_publish_oci(Cli *cli, Why *why);    /* with --oci */
 int verb_inspect(Cli *cli, Why *why);
+int verb_diff(Cli *cli, Why *why);
 int verb_verify(Cli *cli, Why *why);
