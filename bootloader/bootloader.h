@@ -67,6 +67,17 @@ typedef struct BootPlan {
 
 void boot_plan_done(BootPlan *plan);
 
+/* What an entry is made of, and what it says. Texts are as somebody wrote them to the ESP: nobody has vouched for them. */
+typedef struct BootContents {
+        BootFile *
+                files; /* what starts, then its addon folder's by name; sizes and digests as they lie there */
+        size_t n_files;
+        char *cmdline; /* effective, its addons' and the global ones' included; NULL: it stands elsewhere (GRUB) */
+        char *version_id, *uname; /* of .osrel, .uname; NULL unknown */
+} BootContents;
+
+void boot_contents_done(BootContents *contents);
+
 /* A file of the new image's ESP, as the walk knows it after the signed list was applied. */
 typedef struct BootImageFile {
         const char *path; /* on the image's ESP, as spelled there */
@@ -200,6 +211,9 @@ typedef struct BootOps {
 
         /* Digests of an entry's files as {"<ESP path>": "<sha256>"}, for the record made at commit. */
         int (*digests)(Boot *b, const char *entry, Json **ret, char ret_uki_sha256[65], Why *why);
+
+        /* An entry as it lies there; entry NULL: what is staged. Read-only; for looking, decides nothing. */
+        int (*contents)(Boot *b, const char *entry, BootContents *ret, Why *why);
 } BootOps;
 
 struct Boot {

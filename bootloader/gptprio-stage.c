@@ -261,3 +261,30 @@ int gp_digests(Boot *boot, const char *entry, Json **ret, char ret_sha256[65], W
         *ret = TAKE(out);
         return 0;
 }
+
+/* The one file; its command line stands in grub.cfg, which is nobody's slot. */
+int gp_contents(Boot *boot, const char *entry, BootContents *ret, Why *why)
+{
+        GptPrio *g = gp(boot);
+        _cleanup_(close_fdp) int dir = esp_dir(g->sd.esp.fd, FLATCAR_DIR);
+        _cleanup_(boot_contents_done) BootContents c = { .files = calloc(1, sizeof(*c.files)) };
+        char name[BOOT_NAME_MAX];
+        int r = !c.files ? -ENOMEM : dir < 0 ? dir : -ENOENT;
+
+        for (int slot = 0; r == -ENOENT && slot < 2; slot++) {
+                staged_name(slot, name);
+                if (entry)
+                        (void) snprintf(name, sizeof(name), "%s", entry);
+                r = esp_file_digest(dir, name, c.files[0].sha256, &c.files[0].size);
+        }
+        if (r >= 0 && !(c.files[0].name = strdup(name)))
+                r = -ENOMEM;
+        if (r < 0)
+                return fail_errno(why, r, WHY_HOST, "reading the kernel %s on the ESP",
+                                  entry ? entry : "staged");
+        c.files[0].kind = BOOT_KERNEL;
+        c.n_files = 1;
+        *ret = c;
+        c = (BootContents){ 0 };
+        return 0;
+}

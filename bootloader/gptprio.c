@@ -186,6 +186,7 @@ static const BootOps gptprio_ops = {
         .commit = gp_commit,
         .condemn = gp_condemn,
         .digests = gp_digests,
+        .contents = gp_contents,
 };
 
 int gptprio_open(GptPrio *g, Disk *disk, Why *why)

@@ -93,6 +93,7 @@ int gp_open_file(Boot *b, const char *entry, BootKind kind, const char *name, Wh
 int gp_publish(Boot *b, const char *entry, Why *why);
 int gp_unpublish(Boot *b, const char *entry, Why *why);
 int gp_digests(Boot *b, const char *entry, Json **ret, char ret_sha256[65], Why *why);
+int gp_contents(Boot *b, const char *entry, BootContents *ret, Why *why);
 
 int gp_way_back(Boot *b, int running_slot, const Json *files, const char *target, bool prove, Guarantees *ret,
                 Why *why);

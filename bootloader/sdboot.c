@@ -196,6 +196,7 @@ static const BootOps sdboot_ops = {
         .commit = sd_commit,
         .condemn = sd_condemn,
         .digests = sd_digests,
+        .contents = sd_contents,
 };
 
 /* Another disk with an ESP of its own may be mounted there. Where udev keeps no links, nobody knows. */

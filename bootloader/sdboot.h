@@ -14,6 +14,7 @@
  *      sdboot-publish.c  publish, unpublish, intent
  *      sdboot-arm.c      boot options, arm, disarm
  *      sdboot-commit.c   commit
+ *      sdboot-contents.c contents
  *
  * On the ESP, besides what acl-disk-and-boot.md names:
  *
@@ -139,4 +140,5 @@ int sd_unpublish(Boot *b, const char *entry, Why *why);
 int sd_arm(Boot *b, const char *entry, Why *why);
 int sd_disarm(Boot *b, const char *entry, Why *why);
 int sd_commit(Boot *b, int running_slot, const char *entry, Why *why);
+int sd_contents(Boot *b, const char *entry, BootContents *ret, Why *why);
 int sd_condemn(Boot *b, const char *entry, Why *why);

@@ -47,4 +47,5 @@ int verb_policy(Cli *cli, Why *why); /* policy explain */
 int verb_rule(Cli *cli, Why *why);   /* pin, unpin, hold, unhold, skip, unskip */
 int verb_history(Cli *cli, Why *why);
 int verb_audit(Cli *cli, Why *why);
+int verb_diff(Cli *cli, Why *why);
 int verb_quarantine(Cli *cli, Why *why);

@@ -37,6 +37,7 @@ static const char usage_text[] =
         "  quarantine [list | clear ID | clear --all]\n"
         "  history                      what happened, with the chain checked\n"
         "  audit                        history, trust and quarantine in one document\n"
+        "  diff                         what differs between the slot that runs and the other one\n"
         "\n"
         "  --allow-downgrade            accept a release below this host's floor (recorded)\n"
         "  --override                   pass hold, window, rollout and minimum age (recorded)\n"
@@ -148,6 +149,7 @@ static int dispatch(Cli *cli, Why *why)
                 { "pin", 1, verb_rule },        { "unpin", 0, verb_rule },
                 { "hold", 0, verb_rule },       { "unhold", 0, verb_rule },
                 { "skip", 1, verb_rule },       { "unskip", 1, verb_rule },
+                { "diff", 0, verb_diff },
         };
         int r;
 

@@ -158,7 +158,7 @@ static Json *partition_json(const Partition *p)
         return j;
 }
 
-static Json *slot_json(const Host *h, SlotId s)
+Json *status_slot_json(const Host *h, SlotId s)
 {
         SlotFacts f = slot_facts(h, s);
         Json *j = json_new_object();
@@ -338,7 +338,7 @@ Json *status_json(const Host *h)
         json_set_str(j, "layout", h->has_layout ? h->layout.generation : NULL);
         json_set_str(j, "disk", h->disk ? disk_path(h->disk) : NULL);
         for (SlotId s = 0; s < _SLOT_MAX; s++)
-                json_set(slots, slot_name(s), slot_json(h, s));
+                json_set(slots, slot_name(s), status_slot_json(h, s));
         json_set(j, "slots", slots);
         json_set(j, "boot", h->has_boot_state ? boot_json(h) : NULL);
         json_set(j, "update", update_json(&h->journal));

@@ -7,6 +7,8 @@
 #include "facts.h"
 
 Json *status_json(const Host *host);
+/* One slot of it. */
+Json *status_slot_json(const Host *host, SlotId slot);
 /* What is owed to servers (status-owed.c); NULL nothing. */
 Json *status_locks_json(const Host *host);
 Json *status_outbox_json(const Host *host, OutboxBox box);

@@ -3,6 +3,7 @@
 """The command lines: what is mistyped gets one sentence and exit 2, in every program; an answer that does not arrive is a
 failure; help and completions name the same verbs and options."""
 
+import hashlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 from cases import Cases
-from sandbox import SOURCE, Host, gybe, image, program
+from sandbox import SOURCE, Host, expect, gybe, image, keygen, pe, program, releases
 
 COMPLETION = SOURCE / "updater/completion"
 cases = Cases()
@@ -163,6 +164,148 @@ def _():
                             "_gybe_release 2>/dev/null; printf '%s\\n' \"${COMPREPLY[@]}\""], capture_output=True, text=True,
                            env={**os.environ, "PATH": f"{program('').parent / program('').name}:{os.environ['PATH']}"})
         assert set(r.stdout.split()) == want, (line, r)
+
+
+# --- diff ---
+
+def everything(h):
+    """What gybe diff must not touch: the disk, the ESP, EFI variables, and all that gybe remembers."""
+    state = {str(p): p.read_bytes() for d in ("/var/lib/gybe", "/etc/gybe", "/run") for p in h.path(d).rglob("*") if p.is_file()}
+    return h.snapshot(), state
+
+
+def diff(h, code=0):
+    """(document, text) of gybe diff, which changes nothing."""
+    before = everything(h)
+    text, document = expect(h, code, "diff"), expect(h, code, "diff", "--json")
+    assert everything(h) == before, "gybe diff changed something"
+    return json.loads(document.stdout), text.stdout or text.stderr
+
+
+def facts(document):
+    return {f["name"]: (f.get("running"), f.get("other")) for f in document["differs"]["facts"]}
+
+
+class Slots:
+    """A host with an operator's addon, and two releases for it."""
+    def __init__(self):
+        self.keys = keygen(work / "diff-keys")
+        self.images, self.cosis = releases(work / "diff-releases", self.keys, ("3.0.1", "3.0.2"))
+
+    def host(self, name):
+        h = Host(work / name)
+        h.install(self.images["3.0.1"], trust_root=self.keys / "root.json")
+        folder = h.path("/boot/EFI/Linux") / (self.images["3.0.1"].uki.name + ".extra.d")
+        pe(folder / "operator.addon.efi", addon=True, cmdline="audit=1")
+        h.boot()
+        return h
+
+
+slots = Slots()
+
+
+def check_update(document, text, state, running="a"):
+    """3.0.1 in slot a against 3.0.2 in slot b, whichever runs."""
+    a, b = ("running", "other") if running == "a" else ("other", "running")
+    old, new = slots.images["3.0.1"], slots.images["3.0.2"]
+    assert document["schema"] == "gybe.slot-diff/1" and document["same"] is False and document["problems"] == [], document
+    assert document["running"]["slot"] == running and (document["running"]["state"], document["other"]["state"]) == state, document
+    told = facts(document)
+    pair = lambda x, y: (x, y) if running == "a" else (y, x)
+    assert told["version"] == told["osVersion"] == pair("3.0.1", "3.0.2"), told
+    assert told["roothash"] == pair(old.roothash, new.roothash) and "kernel" not in told and "data" not in told, told
+    for image_, side in ((old, a), (new, b)):
+        assert document[side]["ukiSha256"] == hashlib.sha256(image_.uki.read_bytes()).hexdigest(), document[side]
+        assert document[side].get("notAsRecorded", []) == [], document[side]
+        assert f"usrhash={image_.roothash}" in document["differs"]["cmdline"][side], document["differs"]
+        assert "audit=1" not in document["differs"]["cmdline"][side] and "audit=1" in document[side]["cmdline"].split()
+        assert "operator.addon.efi" in [f["name"] for f in document[side]["addons"]], document[side]
+    assert "operator.addon.efi" not in json.dumps(document["differs"]), document["differs"]
+    assert document[b]["decidedHow"] == "cli" and document[b]["decidedAt"] and len(document[b]["keys"]) == 1, document[b]
+    assert len(document[b]["releaseSha256"]) == 64 and document[b]["serial"] == 1002, document[b]
+    lines = text.splitlines()
+    at = [lines[0].index("running"), lines[0].index("other")]
+    row = next(line for line in lines if line.startswith("version "))
+    assert [row[at[0]:].split()[0], row[at[1]:].split()[0]] == list(pair("3.0.1", "3.0.2")), text
+    assert "nothing differs" not in text and "audit=1" not in text and not re.search(r"^kernel  ", text, re.M), text
+    assert f"  usrhash={new.roothash}" in lines, text
+
+
+@case
+def _():
+    """diff: a fresh host has nothing to compare, exit 10"""
+    h = slots.host("diff-fresh")
+    document, text = diff(h, 10)
+    assert document["error"]["kind"] == "nothing" and document["error"]["code"] == "nothing-to-compare", document
+    assert "the other slot holds nothing that gybe knows" in text, text
+
+
+@case
+def _():
+    """diff: what is staged, armed, on trial, kept, and gone back from"""
+    h = slots.host("diff-walk")
+    gybe(h, "stage", slots.cosis["3.0.2"])
+    check_update(*diff(h), ("running", "staged"))
+    assert diff(h)[0]["other"]["recordedIn"] == "journal"
+    gybe(h, "finalize")
+    check_update(*diff(h), ("running", "armed for the next boot"))
+    h.boot()
+    check_update(*diff(h), ("running, on trial", "ready to go back to"), running="b")
+    gybe(h, "commit")
+    document, text = diff(h)
+    check_update(document, text, ("running", "ready to go back to"), running="b")
+    assert document["running"]["recordedIn"] == document["other"]["recordedIn"] == "trust" and document["running"]["committedAt"]
+    gybe(h, "rollback")
+    h.boot()
+    gybe(h, "commit")
+    check_update(*diff(h), ("running", "ready to go back to"))
+
+
+@case
+def _():
+    """diff: files and words of the ESP that nobody recorded are told, and cannot draw on a terminal"""
+    h = slots.host("diff-foreign")
+    gybe(h, "stage", slots.cosis["3.0.2"])
+    folder = h.path("/boot/EFI/Linux/vmlinuz-0.efi.staged.extra.d")
+    pe(folder / "operator.addon.efi", addon=True, cmdline="audit=0")
+    pe(folder / "new.addon.efi", addon=True, cmdline="evil=\x1b[2J")
+    (folder / "half.addon.efi").write_bytes(b"MZ no more")
+    document, text = diff(h)
+    changes = {f["name"]: f["change"] for f in document["differs"]["files"]}
+    assert changes["operator.addon.efi"] == "changed" and changes["new.addon.efi"] == changes["half.addon.efi"] == "added", changes
+    told = {f["name"]: f["change"] for f in document["other"]["notAsRecorded"]}
+    assert told == {"operator.addon.efi": "changed", "new.addon.efi": "added", "half.addon.efi": "added"}, told
+    assert document["differs"]["cmdline"]["running"].count("audit=1") == 1, document["differs"]
+    assert {"audit=0", "evil=\x1b[2J"} <= set(document["differs"]["cmdline"]["other"]), document["differs"]
+    assert "\x1b" not in text and "  audit=1\n" in text and "  evil=?[2J\n" in text, text
+    assert "something else than journal.json has recorded" in text and "addon operator.addon.efi" in text, text
+    uki = h.path("/boot/EFI/Linux/vmlinuz-0.efi.staged")
+    uki.write_bytes(b"MZ no kernel")
+    document, text = diff(h)
+    assert ("UKI", "changed") in [(f["name"], f["change"]) for f in document["other"]["notAsRecorded"]], document["other"]
+    assert facts(document)["osVersion"] == ("3.0.1", None) and facts(document)["version"] == ("3.0.1", "3.0.2"), document
+    uki.unlink()
+    diff(h, 10)
+
+
+@case
+def _():
+    """diff: the same content in both slots is nothing that differs"""
+    h = slots.host("diff-same")
+    gybe(h, "update", slots.cosis["3.0.2"])
+    h.boot()
+    gybe(h, "commit")
+    linux, old, new = h.path("/boot/EFI/Linux"), slots.images["3.0.1"], slots.images["3.0.2"]
+    entry = next(linux.glob("*azlb*.efi"))
+    shutil.copyfile(entry, linux / old.uki.name)
+    folder = linux / (old.uki.name + ".extra.d")
+    shutil.copyfile(next(t for t in new.templates if t.name == "slot-a.addon.efi"), folder / "slot-a.addon.efi")
+    document, text = diff(h)
+    assert document["same"] and "nothing differs" in text and "usrhash" not in text, (document, text)
+    assert "acl.slot=a" in document["differs"]["cmdline"]["other"], document["differs"]
+    pe(folder / "fips.addon.efi", addon=True, cmdline="fips=1")
+    document, text = diff(h)
+    assert not document["same"] and "nothing differs" not in text and "  fips=1\n" in text and "addon fips.addon.efi" in text, text
 
 
 shutil.rmtree(work)

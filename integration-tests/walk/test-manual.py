@@ -119,6 +119,10 @@ def _():
         for args in (["commit"], ["quarantine"], ["history"], ["health"], ["status"], ["quarantine", "clear", "--all"], ["nonsense"]):
             ask(*args)
         ask("audit")
+        ask("diff")
+        gybe(h, "stage", cosi)
+        ask("diff")
+        assert said[-1][1]["schema"] == "gybe.slot-diff/1", said[-1]
         unknown = {}
         for args, document in said:
             found = [k for k in sorted(keys(document, skip=("fields", "trust"))) if f'"{k}"' not in text]

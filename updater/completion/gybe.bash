@@ -2,7 +2,7 @@
 # bash completion for gybe(1); installed as share/bash-completion/completions/gybe
 
 _gybe_verbs="status check plan stage finalize update commit rollback health watch pin unpin hold unhold skip unskip policy quarantine
-  history audit"
+  history audit diff"
 _gybe_options="--root --disk --json --quiet --no-progress --no-agent --yes --version --no-reboot --allow-downgrade --override
   --until --reason --at --all --help"
 
