@@ -4,6 +4,7 @@
 and plays GRUB (which counts the tries down); veritysetup judges the slots, sgdisk the table. Then kill -9 at every write of
 finalize, commit and rollback, and a power cut between every two writes of the partition table."""
 
+import hashlib
 import json
 import os
 import sys
@@ -52,6 +53,16 @@ def kernels(host):
     return sorted(p.name for p in host.path("/boot/flatcar").glob("vmlinuz*"))
 
 
+def differs(host, running, other, where):
+    """gybe diff knows the two kernels, and that what lies there is what was recorded."""
+    d = json.loads(expect(host, 0, "diff", "--json").stdout)
+    assert (d["running"]["bootEntry"], d["other"]["bootEntry"]) == (running, other), d
+    assert d["other"]["recordedIn"] == where and not d["other"]["notAsRecorded"] and not d["problems"], d
+    for side in ("running", "other"):
+        kernel = host.path("/boot/flatcar") / d[side]["bootEntry"]
+        assert d[side]["ukiSha256"] == hashlib.sha256(kernel.read_bytes()).hexdigest() and "cmdline" not in d[side], d
+
+
 def main():
     # killed programs, not lost pages: memory will do, and hundreds of syncs cost nothing there
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -77,6 +88,7 @@ def cases(t):
         table(h, **COMMITTED_A)
         assert kernels(h) == ["vmlinuz-a", "vmlinuz-b.staged"], kernels(h)
         assert h.verity_ok("B", t.v2.roothash)
+        differs(h, "vmlinuz-a", "vmlinuz-b.staged", "journal")
         expect(h, 0, "finalize")
         table(h, a=(1, 0, 1), b=(2, 1, 0))
         assert kernels(h) == ["vmlinuz-a", "vmlinuz-b"], kernels(h)
@@ -90,6 +102,7 @@ def cases(t):
         table(h, a=(1, 0, 1), b=(2, 0, 1))
         s = status(h)
         assert s["running"] == "b" and s["outcome"] == "committed" and s["version"] == "4000.2.0", s
+        differs(h, "vmlinuz-b", "vmlinuz-a", "trust")
         assert not list(h.path("/boot/EFI").rglob("intent.json")), "the intent is still on the ESP"
         assert h.boot() == "b"
         # the next one goes back into slot A, which loses its priority before its first block
