@@ -120,8 +120,8 @@ class RealApi:
         return self.node()["metadata"].get("annotations", {})
 
     def writes(self):
-        """Grows with every write to the Node."""
-        return int(self.node()["metadata"]["resourceVersion"])
+        """How many the Node has seen. (Its resourceVersion counts what happens to every other object, too.)"""
+        return len(self.patches())
 
     def patches(self):
         """[(user, annotations)] of every patch that was taken, in order; by the server's own log, so none is missing."""
