@@ -2,6 +2,7 @@
 """What is published before anybody updates: the four hosts as gybe releases and as what the peers of Debian publish. Made once
 and kept beside the images; each piece is made under another name and renamed, so a killed run leaves nothing half."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ WWW = CACHE / "www"
 NAMES = ("base", "hotfix", "weekly", "monthly")
 SERIAL = {"base": 2026100100, "hotfix": 2026110100, "weekly": 2026110200, "monthly": 2026110300}
 ZSTD_LEVEL = "9"
+SALT = hashlib.sha256(b"one salt for all images, as gybe-release gives them").hexdigest()
 GYBE_LEVEL = os.environ.get("GYBE_BENCH_LEVEL", "15")     # gybe-release build --level; its default
 
 
@@ -59,7 +61,8 @@ def keys():
 
 def verity_image(name, fs="ext4", content=None):
     """An Image of sandbox.py around /usr; its copy of the image is a link."""
-    d = once(CACHE / "host" / f"{name}.{fs}", lambda p: image(p, version(name) if name in SERIAL else name, content=content or usr(name, fs)))
+    d = once(CACHE / "host-one-salt" / f"{name}.{fs}",
+             lambda p: image(p, version(name) if name in SERIAL else name, content=content or usr(name, fs), salt=SALT))
     img = Image(version(name) if name in SERIAL else name, d)
     log = (d / "facts").read_text().split() if (d / "facts").exists() else None
     if not log:
@@ -78,7 +81,7 @@ def verity_image(name, fs="ext4", content=None):
 
 def cosi(name, fs="ext4", content=None, serial=None, stamp="", level=GYBE_LEVEL):
     """The release: X.cosi and X.release.json in www/gybe-LEVEL."""
-    out = WWW / f"gybe-{level}{stamp}" / f"{name}-{fs}.cosi"
+    out = WWW / f"gybe-{level}{stamp}-one-salt" / f"{name}-{fs}.cosi"
     img = verity_image(name, fs, content)
 
     def make(new):
@@ -106,7 +109,7 @@ def ostree(name):
             said = release_tool("publish", "--ostree", new, "--key", ed / "release.pem", "--tree", tree(x), cosi(x, level=level)[1]).stdout
             print(said, file=sys.stderr, flush=True)
 
-    return once(WWW / f"ostree-{GYBE_LEVEL}-{name}", make)
+    return once(WWW / f"ostree-{GYBE_LEVEL}-{name}-one-salt", make)
 
 
 def zstd(name, fs="ext4"):
