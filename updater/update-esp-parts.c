@@ -9,9 +9,6 @@
 
 #include <errno.h>
 
-/* What has to be saved for the image to be fetched in parts, which its own digest does not cover. */
-#define ESP_PARTS_MIN (UINT64_C(4) * MIB)
-
 int stage_find_esp(const Stage *s, const char *path, size_t *ret)
 {
         for (size_t i = 0; i < s->esp.n_files; i++)
@@ -74,7 +71,7 @@ static int sum_costs(Stage *s, uint64_t *ret, Why *why)
 static bool can_be_in_parts(const Stage *s)
 {
         return s->u->has_release && s->container.has_ranges &&
-               s->cosi.esp->image.compressed_size >= ESP_PARTS_MIN;
+               s->cosi.esp->image.compressed_size >= FETCH_ESP_PARTS_MIN;
 }
 
 int stage_esp_as_whole(Stage *s, int r, const Why *because, Why *why)
@@ -105,7 +102,7 @@ static int open_parts(Stage *s, uint64_t *ret_cost, Why *why)
                 r = show_files(s, &because);
         if (r >= 0)
                 r = sum_costs(s, ret_cost, &because);
-        if (r >= 0 && *ret_cost + ESP_PARTS_MIN <= image->compressed_size)
+        if (r >= 0 && *ret_cost + FETCH_ESP_PARTS_MIN <= image->compressed_size)
                 return 1;
         return stage_esp_as_whole(s, r, &because, why);
 }

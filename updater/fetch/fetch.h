@@ -207,6 +207,8 @@ typedef struct FetchEsp {
 
 int fetch_esp_open(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind, FetchEsp *ret,
                    Why *why);
+/* What has to be saved for an ESP image to be fetched in parts. */
+#define FETCH_ESP_PARTS_MIN (UINT64_C(4) * MIB)
 /* The same, but no more is fetched than what is read. The image is not held to its digest then: for who knows the digests of the
  * files. -EOPNOTSUPP: this image or this server does not allow for that. */
 int fetch_esp_open_parts(Fetch *f, const CosiImage *image, unsigned window_log_max, WhyKind kind,

@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "fetch/fetch.h"
 #include "image/index.h"
 #include "publish/packages.h"
 
@@ -23,7 +24,8 @@
  * of 32 KiB, empty ones are most of what every update downloads), a small window keeps readers small. */
 #define PLAIN_FRAME      (4u * MIB)
 #define PLAIN_WINDOW_LOG 20u
-/* Of an ESP a host may need no more than its tables, folders and a few small files between large ones. */
+/* Of an ESP with a large kernel a host may need no more than its tables, folders and small files. Blank stretches cost a frame each
+ * and an entry of the table: who fetches all of it, as hosts do with a small one, would pay 100 kB for nothing. */
 #define ESP_FRAME (64u * KIB)
 
 void build_init(Build *b, const Env *env, const BuildOptions *options, Meter *meter)
@@ -159,6 +161,15 @@ static void region_path(const BuildRegion *region, char out[COSI_PATH_MAX])
                 *p = (char) tolower((unsigned char) *p);
 }
 
+static bool is_worth_parts(const Build *b)
+{
+        uint64_t sum = 0;
+
+        for (size_t i = 0; i < b->boot.n_files; i++)
+                sum += b->boot.files[i].size;
+        return sum >= FETCH_ESP_PARTS_MIN;
+}
+
 static int compress_regions(Build *b, Pack *pack, int gpt_fd, Why *why)
 {
         SeekableOptions fine = { .level = b->o->level ?: SEEKABLE_LEVEL_DEFAULT,
@@ -171,8 +182,12 @@ static int compress_regions(Build *b, Pack *pack, int gpt_fd, Why *why)
 
         plain.frame_size = PLAIN_FRAME;
         plain.window_log_max = PLAIN_WINDOW_LOG;
-        esp.frame_size = ESP_FRAME;
-        esp.checksum = true; /* by which a host knows what it has */
+        if (is_worth_parts(b)) {
+                esp.frame_size = ESP_FRAME;
+                esp.checksum = true; /* by which a host knows what it has */
+        } else {
+                esp = plain;
+        }
         r = pack_add(pack, "images/gpt.zst", 0, &gpt, &fine);
         for (size_t i = 0; r >= 0 && i < b->n_regions; i++) {
                 BuildRegion *region = &b->regions[i];
