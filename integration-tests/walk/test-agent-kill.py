@@ -144,7 +144,8 @@ class Round:
     def arrive(self):
         end = time.monotonic() + ARRIVES
         while not self.arrived():
-            assert time.monotonic() < end, f"it does not arrive: {self.agent.phase()}; next: {self.agent.next()}"
+            assert time.monotonic() < end, (f"it does not arrive: {self.agent.phase()}; next: {self.agent.next()}; jobs: {self.agent.jobs()}; "
+                                            f"one-shot: {self.host.var('LoaderEntryOneShot')}")
             self.supervise()
             time.sleep(0.05)
         self.agent.stop()
