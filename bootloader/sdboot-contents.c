@@ -64,7 +64,7 @@ static int take_uki(SdBoot *b, const char *name, Str *cmdline, BootContents *c)
         return r < 0 ? r : take_texts(fd, found, cmdline, c);
 }
 
-/* In the order in which the stub joins them: the UKI's own, what every entry gets, its folder's. */
+/* The stub joins command lines in this order: first the UKI's own (take_uki()), then the global addons', then those of its folder. */
 static int take_addons(const LiveFiles *live, const GlobalAddon *globals, size_t n_globals, Str *cmdline,
                        BootContents *c)
 {

@@ -117,12 +117,12 @@ int stage_open_esp_parts(Stage *s, Why *why)
 int stage_esp_cost(Stage *s, uint64_t *ret, Why *why)
 {
         uint64_t before = fetch_bytes(s->u->fetch);
-        int r = s->cosi.esp ? open_parts(s, ret, why) : 0;
+        int r = open_parts(s, ret, why);
 
         if (r > 0)
                 *ret += fetch_bytes(s->u->fetch) -
                         before; /* tables and folders, which will be asked for again */
         if (r == 0)
-                *ret = s->cosi.esp ? s->cosi.esp->image.compressed_size : 0;
+                *ret = s->cosi.esp->image.compressed_size;
         return r < 0 ? r : 0;
 }

@@ -2,6 +2,7 @@
 
 #include "fetch/esp-image.h"
 #include "fetch/esp-parts.h"
+#include "fetch/scratch.h"
 #include "fetch/values.h"
 #include "base/fd.h"
 
@@ -9,9 +10,7 @@
 #include <inttypes.h>
 
 struct EspImage {
-        int fd;
-        uint64_t written;
-        OriginWatch watch;
+        Scratch scratch;
         WhyKind kind;
         Fat *fat;
         size_t files[FAT_ENTRIES_MAX]; /* numbers of those entries of fat that are files */
@@ -27,7 +26,7 @@ EspImage *esp_image_free(EspImage *esp)
         if (!esp)
                 return NULL;
         fat_free(esp->fat);
-        close_fdp(&esp->fd);
+        close_fdp(&esp->scratch.fd);
         esp_parts_free(esp->parts);
         free(esp);
         return NULL;
@@ -48,29 +47,18 @@ const FatFile *esp_image_file(const EspImage *esp, size_t i)
         return fat_file(esp->fat, esp->files[i]);
 }
 
-static int scratch_data(void *ctx, const void *data, size_t size, Why *why)
-{
-        EspImage *esp = ctx;
-        int r = fd_pwrite_full(esp->fd, data, size, esp->written);
-
-        esp->written += size;
-        if (r >= 0)
-                r = esp->watch.alive(esp->watch.ctx);
-        return r < 0 ? fail_errno(why, r, WHY_HOST, "scratch file in /var/lib/gybe") : 0;
-}
-
 /* Zeroes stay holes. */
 static int scratch_zero(void *ctx, uint64_t size, Why *why _unused_)
 {
-        EspImage *esp = ctx;
+        Scratch *s = ctx;
 
-        esp->written += size;
+        s->at += size;
         return 0;
 }
 
 static int scratch_fill(EspImage *esp, const EspFrom *from, Why *why)
 {
-        const FetchSink sink = { scratch_data, scratch_zero, esp };
+        const FetchSink sink = { scratch_data, scratch_zero, &esp->scratch };
 
         return container_stream(from->container, from->image, from->window_log_max, from->kind, &sink, why);
 }
@@ -83,7 +71,7 @@ static int scratch_read(void *ctx, uint64_t offset, void *buf, size_t size)
 
         if (r < 0)
                 return r;
-        n = fd_pread_full(esp->fd, buf, size, offset);
+        n = fd_pread_full(esp->scratch.fd, buf, size, offset);
         if (n < 0)
                 return (int) n;
         return (size_t) n == size ? 0 : -EIO;
@@ -98,8 +86,8 @@ static int new_image(const EspFrom *from, int *scratch_fd, EspImage **ret, Why *
         if (!esp)
                 return fail_errno(why, -ENOMEM, WHY_HOST, "ESP image");
         *ret = esp;
-        esp->fd = take_fd(scratch_fd);
-        esp->watch = *from->watch;
+        esp->scratch.fd = take_fd(scratch_fd);
+        esp->scratch.watch = *from->watch;
         esp->kind = from->kind;
         esp->why = why;
         if (from->image->uncompressed_size > ESP_MAX)
@@ -107,7 +95,8 @@ static int new_image(const EspFrom *from, int *scratch_fd, EspImage **ret, Why *
                             "%s: an ESP of %" PRIu64 " bytes, at most %" PRIu64 " are taken",
                             from->image->path, from->image->uncompressed_size, ESP_MAX);
         /* what nobody writes stays a hole, which reads as zeroes */
-        if (ftruncate(esp->fd, 0) < 0 || ftruncate(esp->fd, (off_t) from->image->uncompressed_size) < 0)
+        if (ftruncate(esp->scratch.fd, 0) < 0 ||
+            ftruncate(esp->scratch.fd, (off_t) from->image->uncompressed_size) < 0)
                 return fail_errno(why, -errno, WHY_HOST, "scratch file in /var/lib/gybe");
         return 0;
 }
@@ -147,7 +136,7 @@ int esp_image_open_parts(const EspFrom *from, Pieces *pieces, int scratch_fd, Es
         int r = new_image(from, &fd, &esp, why);
 
         if (r >= 0)
-                r = esp_parts_new(pieces, from->image, esp->fd, from->watch, &esp->parts, why);
+                r = esp_parts_new(pieces, from->image, esp->scratch.fd, from->watch, &esp->parts, why);
         if (r >= 0)
                 r = list_files(esp, from->image->uncompressed_size, why);
         if (r < 0)

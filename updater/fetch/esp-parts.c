@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
 #include "fetch/esp-parts.h"
+#include "fetch/scratch.h"
 #include "base/fd.h"
 
 #include <errno.h>
@@ -13,9 +14,7 @@
 struct EspParts {
         Pieces *pieces;
         CosiImage image;
-        int fd;
-        OriginWatch watch;
-        uint64_t at; /* in the scratch file: where frames go that come in */
+        Scratch scratch;
         uint64_t n_blocks;
         uint8_t *have; /* a byte for each block of the image that the scratch file has */
 };
@@ -49,8 +48,7 @@ int esp_parts_new(Pieces *pieces, const CosiImage *image, int scratch_fd, const 
         }
         p->pieces = pieces;
         p->image = *image;
-        p->fd = scratch_fd;
-        p->watch = *watch;
+        p->scratch = (Scratch){ .fd = scratch_fd, .watch = *watch };
         p->n_blocks = image->uncompressed_size / BLOCK;
         *ret = p;
         return 0;
@@ -78,24 +76,13 @@ static uint64_t block_end(const EspParts *p, uint64_t byte)
         return MIN((byte + BLOCK - 1) / BLOCK, p->n_blocks);
 }
 
-static int put(void *ctx, const void *data, size_t size, Why *why)
-{
-        EspParts *p = ctx;
-        int r = fd_pwrite_full(p->fd, data, size, p->at);
-
-        p->at += size;
-        if (r >= 0)
-                r = p->watch.alive(p->watch.ctx);
-        return r < 0 ? fail_errno(why, r, WHY_HOST, "scratch file in /var/lib/gybe") : 0;
-}
-
 static int fetch(EspParts *p, uint64_t from, uint64_t end, Why *why)
 {
-        const FetchSink sink = { put, NULL, p };
+        const FetchSink sink = { scratch_data, NULL, &p->scratch };
         BlockRange range = { (uint32_t) from, (uint32_t) (end - from) };
         int r;
 
-        p->at = from * BLOCK;
+        p->scratch.at = from * BLOCK;
         r = pieces_blocks(p->pieces, &p->image, &range, 1, &sink, why);
         if (r >= 0)
                 memset(p->have + from, 1, (size_t) (end - from));
@@ -156,7 +143,7 @@ static int copy_frame(const Like *l, const PieceFrame *f, uint64_t at)
         n = fd_pread_full(l->fd, l->buf, f->size, at);
         if (n != (ssize_t) f->size || (uint32_t) XXH64(l->buf, f->size, 0) != f->checksum)
                 return 0;
-        r = fd_pwrite_full(p->fd, l->buf, f->size, f->at);
+        r = fd_pwrite_full(p->scratch.fd, l->buf, f->size, f->at);
         if (r < 0)
                 return fail_errno(l->why, r, WHY_HOST, "scratch file in /var/lib/gybe");
         memset(p->have + from, 1, (size_t) (end - from));
@@ -179,7 +166,7 @@ static int copy_run(void *ctx, uint64_t offset, uint64_t size)
                 if (r >= 0 && f.at >= offset && f.at + f.size <= offset + size)
                         r = copy_frame(l, &f, l->at + (f.at - offset));
                 if (r >= 0)
-                        r = p->watch.alive(p->watch.ctx);
+                        r = p->scratch.watch.alive(p->scratch.watch.ctx);
                 if (r < 0)
                         return r;
                 at = f.at + f.size;

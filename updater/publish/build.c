@@ -176,17 +176,16 @@ static int compress_regions(Build *b, Pack *pack, int gpt_fd, Why *why)
                                  .frame_size = b->o->frame_size ?: SEEKABLE_FRAME_DEFAULT,
                                  .checksum = b->o->checksum,
                                  .workers = b->o->workers };
-        SeekableOptions plain = fine, esp = fine;
+        SeekableOptions plain = fine, esp;
         ByteRange gpt = { .fd = gpt_fd, .size = b->gpt.size, .what = "GPT" };
         int r;
 
         plain.frame_size = PLAIN_FRAME;
         plain.window_log_max = PLAIN_WINDOW_LOG;
+        esp = plain;
         if (is_worth_parts(b)) {
                 esp.frame_size = ESP_FRAME;
                 esp.checksum = true; /* by which a host knows what it has */
-        } else {
-                esp = plain;
         }
         r = pack_add(pack, "images/gpt.zst", 0, &gpt, &fine);
         for (size_t i = 0; r >= 0 && i < b->n_regions; i++) {

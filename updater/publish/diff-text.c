@@ -267,25 +267,25 @@ static void add_esp(Str *s, const Json *esp)
 
 /* --- partitions and images --- */
 
+static void add_one_sided(Str *s, const char *mark, const Json *list, const char *key, unsigned width,
+                          const char *size)
+{
+        json_foreach (p, list) {
+                str_addf(s, "  %s ", mark);
+                add_clean(s, json_get_str(p, key), width);
+                str_add(s, "  ");
+                add_size(s, p, size);
+                str_add(s, "\n");
+        }
+}
+
 static void add_sized(Str *s, const char *title, const char *key, const Json *lists)
 {
         unsigned width = name_width(lists, key);
 
         str_addf(s, "\n%s:\n", title);
-        json_foreach (p, list_of(lists, "removed")) {
-                str_add(s, "  - ");
-                add_clean(s, json_get_str(p, key), width);
-                str_add(s, "  ");
-                add_size(s, p, "old");
-                str_add(s, "\n");
-        }
-        json_foreach (p, list_of(lists, "added")) {
-                str_add(s, "  + ");
-                add_clean(s, json_get_str(p, key), width);
-                str_add(s, "  ");
-                add_size(s, p, "new");
-                str_add(s, "\n");
-        }
+        add_one_sided(s, "-", list_of(lists, "removed"), key, width, "old");
+        add_one_sided(s, "+", list_of(lists, "added"), key, width, "new");
         json_foreach (p, list_of(lists, "changed")) {
                 uint64_t old = 0, new = 0;
 

@@ -5,152 +5,23 @@
 
 #include "publish/publish.h"
 #include "base/str.h"
-#include "publish/cosiview.h"
+#include "publish/diff-side.h"
 #include "publish/diff.h"
 #include "publish/siblings.h"
 
 #include <errno.h>
 
-/* 64 GiB of /usr. The leaves of the old image are held sorted: 96 MiB at most, and as much for the sorting. */
-#define COMPARED_BLOCKS_MAX (UINT32_C(1) << 24)
-#define LEAVES_AT_ONCE      (UINT32_C(1) << 16) /* of the new image: 384 KiB */
-
-typedef struct Side {
-        const char *name; /* "old", "new" */
-        CosiView view;
-        Partition *parts;
-        size_t n_parts;
-        struct SideFile *files; /* of the ESP, by path */
-        FetchIndex index;
-        Why no_index; /* why it cannot be used; empty: it can */
-        char salt[2 * VERITY_SALT_MAX + 1], uuid[37];
-        bool has_salt;
-} Side;
-
-typedef struct SideFile {
-        const char *path;
-        uint64_t size;
-        char sha256[65];
-        const BootListFile *boot; /* NULL: an updater does not take it */
-} SideFile;
-
-static void side_done(Side *s)
-{
-        free(s->parts);
-        free(s->files);
-        fetch_index_done(&s->index);
-        cosi_view_done(&s->view);
-        *s = (Side){ 0 };
-}
-
-/* --- reading --- */
-
-static int by_path(const void *a, const void *b)
-{
-        return strcmp(((const SideFile *) a)->path, ((const SideFile *) b)->path);
-}
-
-static int read_files(Side *s, Why *why)
-{
-        CosiView *v = &s->view;
-        int r = cosi_view_boot(v, WHY_IMAGE, why);
-
-        if (r < 0)
-                return r;
-        s->files = calloc(v->esp.n_files + 1, sizeof(*s->files));
-        if (!s->files)
-                return fail_errno(why, -ENOMEM, WHY_HOST, "ESP");
-        for (size_t i = 0, k = 0; i < v->esp.n_files; i++) {
-                SideFile *f = &s->files[i];
-
-                f->path = v->esp.files[i].path;
-                f->size = v->esp.files[i].size;
-                /* both lists are in the order of the ESP */
-                if (k < v->boot.n_files && streq(v->boot.files[k].path, f->path)) {
-                        f->boot = &v->boot.files[k++];
-                        memcpy(f->sha256, f->boot->sha256, sizeof(f->sha256));
-                        continue;
-                }
-                r = cosi_view_hash(v, i, f->sha256, why);
-                if (r < 0)
-                        return r;
-        }
-        qsort(s->files, v->esp.n_files, sizeof(*s->files), by_path);
-        return 0;
-}
-
-static int read_verity(Side *s, Why *why)
-{
-        CosiView *v = &s->view;
-        int r;
-
-        if (!v->cosi.usr->has_verity || v->cosi.usr->inline_verity)
-                return 0;
-        r = cosi_view_verity(v, WHY_IMAGE, why);
-        if (r < 0)
-                return r;
-        hex_encode(v->verity.salt, v->verity.salt_size, s->salt);
-        uuid_format_text(v->verity.uuid, s->uuid);
-        s->has_salt = true;
-        return 0;
-}
-
-/* One that is broken, or about something else, is no reason to fail: hosts will do without it, too. */
-static int read_index(Side *s, Why *why)
-{
-        CosiView *v = &s->view;
-        uint8_t root[VERITY_ROOT_SIZE];
-        Why broken = { 0 };
-        int r = v->file.has_ranges ? fetch_index_open(v->fetch, &s->index, &broken) : 0;
-
-        if (r == -EBADMSG)
-                (void) fail(&s->no_index, r, WHY_IMAGE, "index", "%s: %s", s->name, broken.text);
-        else if (r == 0)
-                (void) fail(&s->no_index, -ENOENT, WHY_IMAGE, "index", "%s: no block index", s->name);
-        else if (r < 0)
-                *why = broken;
-        if (r <= 0)
-                return r == -EBADMSG ? 0 : r;
-        if (!s->has_salt || hex_decode(v->cosi.usr->roothash, root, sizeof(root)) < 0 ||
-            memcmp(root, s->index.head.root, sizeof(root)) != 0 ||
-            s->index.head.n_blocks != v->verity.data_blocks)
-                (void) fail(&s->no_index, -EBADMSG, WHY_IMAGE, "index",
-                            "%s: the block index is of another image", s->name);
-        else if (s->index.head.n_blocks > COMPARED_BLOCKS_MAX)
-                (void) fail(&s->no_index, -EFBIG, WHY_IMAGE, "index", "%s: /usr is too large to be compared",
-                            s->name);
-        return 0;
-}
-
-static int side_read(const Env *env, const char *name, const char *what, Meter *meter, Side *s, Why *why)
-{
-        int r;
-
-        s->name = name;
-        if (str_ends(what, ".json"))
-                return fail_hint(why, fail(why, -EINVAL, WHY_USAGE, "usage", "%s: diff compares COSIs", what),
-                                 "name the .cosi beside it");
-        r = cosi_view_start(env, meter, &s->view, why);
-        if (r >= 0)
-                r = cosi_view_open(&s->view, what, UINT64_MAX, WHY_IMAGE, why);
-        if (r >= 0)
-                r = cosi_view_gpt(&s->view, WHY_IMAGE, &s->parts, &s->n_parts, why);
-        if (r >= 0)
-                r = read_verity(s, why);
-        if (r >= 0)
-                r = read_index(s, why);
-        return r < 0 ? r : read_files(s, why);
-}
+#define LEAVES_AT_ONCE (UINT32_C(1) << 16) /* of the new image: 384 KiB */
 
 /* --- the head: one value of each --- */
 
-static uint64_t data_size(const Side *s)
+static uint64_t data_size(const DiffSide *s)
 {
         return s->has_salt ? s->view.verity.data_blocks * VERITY_BLOCK
                            : s->view.cosi.usr->image.uncompressed_size;
 }
 
-static Json *side_json(const Side *s, const char *what)
+static Json *side_json(const DiffSide *s, const char *what)
 {
         const CosiView *v = &s->view;
         _cleanup_(free_charp) char *version = cosi_os_release(&v->cosi, "VERSION_ID");
@@ -231,7 +102,7 @@ static void set_if_any(Json *doc, const char *name, Json *lists)
 
 /* --- files of the ESP --- */
 
-static Json *file_json(const SideFile *f)
+static Json *file_json(const DiffFile *f)
 {
         Json *j = json_new_object();
 
@@ -243,7 +114,7 @@ static Json *file_json(const SideFile *f)
 }
 
 /* What two PE files say. */
-static int add_pe(const SideFile *old, const SideFile *new, Json *item)
+static int add_pe(const DiffFile *old, const DiffFile *new, Json *item)
 {
         const PeSummary *a, *b;
         Json *words = NULL;
@@ -266,7 +137,7 @@ static int add_pe(const SideFile *old, const SideFile *new, Json *item)
         return r;
 }
 
-static int change_file(const SideFile *old, const SideFile *new, Json *lists)
+static int change_file(const DiffFile *old, const DiffFile *new, Json *lists)
 {
         Json *item = json_new_object(), *j;
 
@@ -283,9 +154,9 @@ static int change_file(const SideFile *old, const SideFile *new, Json *lists)
 }
 
 /* The one UKI of this side; NULL when there is none, or more than one. */
-static const SideFile *only_uki(const Side *s)
+static const DiffFile *only_uki(const DiffSide *s)
 {
-        const SideFile *found = NULL;
+        const DiffFile *found = NULL;
 
         for (size_t i = 0; i < s->view.esp.n_files; i++)
                 if (s->files[i].boot && s->files[i].boot->kind == BOOT_UKI) {
@@ -297,27 +168,28 @@ static const SideFile *only_uki(const Side *s)
 }
 
 /* A UKI has its version in its name: it is added, and still follows upon the one that is removed. */
-static int add_file(const Side *x, const Side *y, const SideFile *f, Json *lists)
+static int add_file(const DiffSide *x, const DiffSide *y, const DiffFile *f, Json *lists)
 {
-        const SideFile *before = only_uki(x), *now = only_uki(y);
+        const DiffFile *before = only_uki(x), *now = only_uki(y);
         Json *item = file_json(f);
 
         lists_add(lists, "added", item);
-        if (f != now || !before || bsearch(before, y->files, y->view.esp.n_files, sizeof(*f), by_path))
+        if (f != now || !before ||
+            bsearch(before, y->files, y->view.esp.n_files, sizeof(*f), diff_file_by_path))
                 return 0;
         json_set_str(item, "follows", before->path);
         return add_pe(before, f, item);
 }
 
-static int add_files(const Side *x, const Side *y, Json *doc, Why *why)
+static int add_files(const DiffSide *x, const DiffSide *y, Json *doc, Why *why)
 {
         Json *lists = lists_json();
         size_t i = 0, k = 0, n = x->view.esp.n_files, m = y->view.esp.n_files;
         int r = 0;
 
         while (r >= 0 && (i < n || k < m)) {
-                const SideFile *a = i < n ? &x->files[i] : NULL, *b = k < m ? &y->files[k] : NULL;
-                int c = !a ? 1 : !b ? -1 : by_path(a, b);
+                const DiffFile *a = i < n ? &x->files[i] : NULL, *b = k < m ? &y->files[k] : NULL;
+                int c = !a ? 1 : !b ? -1 : diff_file_by_path(a, b);
 
                 if (c < 0)
                         lists_add(lists, "removed", file_json(a));
@@ -347,7 +219,7 @@ static Json *sized_json(const char *key, const char *name, const uint64_t *old, 
 }
 
 /* By label; of several with the same one the first goes with the first. */
-static const Partition *partition_like(const Side *s, const Partition *list, size_t at, size_t *ret_nth)
+static const Partition *partition_like(const DiffSide *s, const Partition *list, size_t at, size_t *ret_nth)
 {
         size_t nth = 0, seen = 0;
 
@@ -360,7 +232,7 @@ static const Partition *partition_like(const Side *s, const Partition *list, siz
         return NULL;
 }
 
-static void add_partitions(const Side *x, const Side *y, Json *doc)
+static void add_partitions(const DiffSide *x, const DiffSide *y, Json *doc)
 {
         Json *lists = lists_json();
         size_t nth;
@@ -411,7 +283,7 @@ static const CosiImage *image_like(const Images *images, const char *path)
 }
 
 /* What is in it was compared elsewhere. */
-static bool is_told(const Side *s, const char *path)
+static bool is_told(const DiffSide *s, const char *path)
 {
         const Cosi *c = &s->view.cosi;
 
@@ -419,7 +291,7 @@ static bool is_told(const Side *s, const char *path)
                (s->has_salt && streq(c->usr->verity.path, path));
 }
 
-static bool image_differs(const Side *x, const Side *y, const CosiImage *a, const CosiImage *b)
+static bool image_differs(const DiffSide *x, const DiffSide *y, const CosiImage *a, const CosiImage *b)
 {
         bool told = is_told(x, a->path) && is_told(y, b->path);
 
@@ -431,7 +303,7 @@ static bool image_differs(const Side *x, const Side *y, const CosiImage *a, cons
                (a->has_sha384 && b->has_sha384 && !streq(a->sha384, b->sha384));
 }
 
-static int add_images(const Side *x, const Side *y, Json *doc, Why *why)
+static int add_images(const DiffSide *x, const DiffSide *y, Json *doc, Why *why)
 {
         Images a = { 0 }, b = { 0 };
         Json *lists = lists_json();
@@ -471,7 +343,7 @@ static int zero_leaf(const VerityParams *params, uint8_t out[32])
         return r < 0 ? r : verity_hash_block(v, zeroes, out);
 }
 
-static int count_lacking(Side *x, Side *y, uint64_t *ret, Why *why)
+static int count_lacking(DiffSide *x, DiffSide *y, uint64_t *ret, Why *why)
 {
         _cleanup_(bytes_done) Bytes have = BYTES_NULL;
         BlockRange all = { 0, x->index.head.n_blocks };
@@ -500,7 +372,7 @@ static int count_lacking(Side *x, Side *y, uint64_t *ret, Why *why)
 }
 
 /* Where the root hash is the same there is nothing to download, and nothing to tell. */
-static int add_download(Side *x, Side *y, Json *doc, Why *why)
+static int add_download(DiffSide *x, DiffSide *y, Json *doc, Why *why)
 {
         uint64_t blocks = 0;
         Json *j;
@@ -527,7 +399,7 @@ static int add_download(Side *x, Side *y, Json *doc, Why *why)
 
 /* --- all of it --- */
 
-static int add_lists(const Side *x, const Side *y, Json *doc, bool *ret_packages, Why *why)
+static int add_lists(const DiffSide *x, const DiffSide *y, Json *doc, bool *ret_packages, Why *why)
 {
         Json *packages = NULL, *lines = NULL;
         int r = diff_packages(x->view.cosi.packages, y->view.cosi.packages, &packages, ret_packages);
@@ -541,7 +413,7 @@ static int add_lists(const Side *x, const Side *y, Json *doc, bool *ret_packages
         return r < 0 ? fail_errno(why, r, WHY_HOST, "os-release") : 0;
 }
 
-static int compare(Side *x, Side *y, Json *doc, Why *why)
+static int compare(DiffSide *x, DiffSide *y, Json *doc, Why *why)
 {
         bool packages = false;
         int r;
@@ -560,12 +432,12 @@ static int compare(Side *x, Side *y, Json *doc, Why *why)
 
 int publish_diff(const Env *env, const char *old, const char *new, Meter *meter, Json **ret, Why *why)
 {
-        _cleanup_(side_done) Side x = { 0 }, y = { 0 };
+        _cleanup_(diff_side_done) DiffSide x = { 0 }, y = { 0 };
         _cleanup_(json_unrefp) Json *doc = json_new_object();
-        int r = side_read(env, "old", old, meter, &x, why);
+        int r = diff_side_read(env, "old", old, meter, &x, why);
 
         if (r >= 0)
-                r = side_read(env, "new", new, meter, &y, why);
+                r = diff_side_read(env, "new", new, meter, &y, why);
         if (r < 0)
                 return r;
         json_set_str(doc, "schema", "gybe.diff/1");
